@@ -1,0 +1,1 @@
+"""Take money for orders through Chapa, once per order, whatever the network does."""
