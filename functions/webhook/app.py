@@ -1,0 +1,101 @@
+"""POST /webhooks/chapa: something happened, says Chapa, and signs it. GET: so says anybody.
+
+Neither is believed. The signed one is verified with Chapa at once, or queued; the unsigned one
+brings the next look forward at most.
+"""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ConfigDict, Field
+
+from payments import http, signature
+from payments.backend import Backend
+from payments.domain import Outcome
+from payments.errors import (
+    BadSignature,
+    Busy,
+    ConfigurationError,
+    InvalidRequest,
+    NotDeferred,
+    PaymentNotFound,
+)
+from payments.settle import defer, find, settle
+from payments.telemetry import count, logger, metrics
+
+backend = Backend.from_environment()
+
+CANNOT_DEFER = (ClientError, BotoCoreError, Busy)
+
+
+class Notification(BaseModel):
+    """Only which payment to ask about is read; the rest of the body is hearsay."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
+
+    event: str = Field(max_length=100)
+    tx_ref: str | None = Field(None, max_length=100)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+@http.handler
+def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
+    bounded = backend.within(context)
+    if event["requestContext"]["http"]["method"] == "GET":
+        query = event.get("queryStringParameters") or {}
+        _nudge(bounded, query.get("trx_ref") or query.get("tx_ref") or "")
+        return http.respond(202, {"outcome": "noted"})
+
+    body = http.raw_body(event)
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    if not signature.verify(body, headers, _webhook_secrets()):
+        count("BadSignature")
+        raise BadSignature("No header holds an HMAC of this body under the webhook secret.")
+    note = http.parse(Notification, body)
+    outcome = _notified(bounded, note)
+    logger.info("webhook", chapa_event=note.event, tx_ref=note.tx_ref, outcome=outcome)
+    return http.respond(200, {"outcome": outcome})
+
+
+def _webhook_secrets() -> tuple[str, ...]:
+    """Nothing configured means nothing accepted."""
+    try:
+        secrets = backend.secrets.current().webhook_secrets
+    except ConfigurationError as error:
+        logger.critical("configuration", reason=str(error))
+        return ()
+    if not secrets:
+        logger.critical("configuration", reason="webhook_secret: missing in the secret")
+    return secrets
+
+
+def _notified(bounded: Backend, note: Notification) -> str:
+    if not note.event.startswith(("charge.", "refund.")):
+        return "ignored"
+    if note.tx_ref is None:
+        raise InvalidRequest("An event about a charge has a tx_ref.")
+    try:
+        story = find(bounded, note.tx_ref)
+        decision = settle(bounded, story, note.tx_ref)
+        if decision.outcome in {Outcome.APPLIED, Outcome.DUPLICATE}:
+            return decision.outcome
+        defer(bounded, decision.story, bounded.settings.verify_every_seconds)
+    except PaymentNotFound:
+        # Signed, but not about a payment that we began: of another system on the same account,
+        # or of a table that was lost.
+        logger.warning("webhook for an unknown payment", tx_ref=note.tx_ref)
+        count("UnknownPayment")
+        return "ignored"
+    except CANNOT_DEFER as error:
+        logger.error("webhook not deferred", tx_ref=note.tx_ref, kind=type(error).__name__)
+        raise NotDeferred("Send this webhook again.", retry_after=60) from None
+    return "deferred"
+
+
+def _nudge(bounded: Backend, tx_ref: str) -> None:
+    try:
+        defer(bounded, find(bounded, tx_ref), bounded.settings.verify_every_seconds)
+    except (PaymentNotFound, *CANNOT_DEFER) as error:
+        logger.info("callback not used", kind=type(error).__name__)

@@ -1,0 +1,161 @@
+"""API Gateway's HTTP API events (payload format 2.0) in, answers and problem documents out."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ValidationError
+
+from payments.errors import (
+    TABLE,
+    Busy,
+    ConfigurationError,
+    Internal,
+    InvalidRequest,
+    PaymentsError,
+    ProviderError,
+    ProviderFailed,
+    ProviderRejected,
+    ProviderTimeout,
+)
+from payments.telemetry import count, logger
+
+type Event = Mapping[str, Any]
+type Response = dict[str, Any]
+type Handler = Callable[[Event, LambdaContext], Response]
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request that is parsed; 90 order lines need a tenth of it."""
+
+PROVIDER_WORDS: dict[type[ProviderError], str] = {
+    ProviderRejected: "The payment provider refused this payment; its own words are in"
+    " provider_message. Nothing was opened.",
+    ProviderFailed: "The payment provider could not open the payment. Keep this order and ask again"
+    " for it; do not place another.",
+    ProviderTimeout: "The payment provider did not answer in time, so it is not known yet whether"
+    " it opened the payment. Keep this order and ask again for it; do not place another.",
+    ProviderError: "The payment provider cannot be reached just now. Keep this order and ask again"
+    " for it; do not place another.",
+}
+
+
+def handler(function: Callable[[Event, LambdaContext], Response]) -> Handler:
+    """Turns every error into its problem document. A failure is logged here, once."""
+
+    @wraps(function)
+    def wrapped(event: Event, context: LambdaContext) -> Response:
+        try:
+            return function(event, context)
+        except PaymentsError as error:
+            return problem(error)
+        except ConfigurationError as error:
+            logger.critical("configuration", reason=str(error))
+            return _internal()
+        except (ClientError, BotoCoreError) as error:
+            # The message may quote values; the kind and the operation say enough.
+            logger.error("AWS did not answer", kind=_kind(error))
+            count("DependencyFailed")
+            return problem(Busy("Something we depend on did not answer. Try again.", retry_after=1))
+        except Exception:
+            logger.exception("bug")
+            return _internal()
+
+    return wrapped
+
+
+def _kind(error: ClientError | BotoCoreError) -> str:
+    if isinstance(error, ClientError):
+        return f"{error.operation_name}: {error.response['Error'].get('Code')}"
+    return type(error).__name__
+
+
+def _internal() -> Response:
+    count("InternalError")
+    return problem(Internal("This is our fault, and it was logged. Try again later."))
+
+
+def respond(status: int, body: Mapping[str, Any], **headers: str) -> Response:
+    return {
+        "statusCode": status,
+        "headers": {
+            "content-type": "application/json",
+            "cache-control": "no-store",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        },
+        "body": json.dumps(body, ensure_ascii=False, separators=(",", ":")),
+    }
+
+
+def problem(error: PaymentsError) -> Response:
+    """An RFC 9457 problem document with our stable `code`."""
+    answer = TABLE[type(error)]
+    detail = error.detail
+    if isinstance(error, ProviderError):
+        detail = PROVIDER_WORDS.get(type(error), PROVIDER_WORDS[ProviderError])
+        logger.warning(answer.code, reason=error.reason, order_id=error.members.get("order_id"))
+    else:
+        logger.info("refused", code=answer.code)
+    count(f"Answered{answer.status}")
+    document = {
+        "type": f"urn:chapa-payments:{answer.code}",
+        "title": answer.title,
+        "status": answer.status,
+        "code": answer.code,
+        "detail": detail,
+        **error.members,
+    }
+    headers = {"content_type": "application/problem+json"}
+    if error.retry_after is not None:
+        document["retry_after"] = error.retry_after
+        headers["retry_after"] = str(error.retry_after)
+    return respond(answer.status, document, **headers)
+
+
+def raw_body(event: Event) -> bytes:
+    """The bytes that travelled. Raises InvalidRequest for base64 that is none."""
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return str(body).encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("The body is not valid base64.") from None
+
+
+def parse[M: BaseModel](model: type[M], body: bytes) -> M:
+    """Raises InvalidRequest that names each wrong field, without repeating what was sent."""
+    if len(body) > MAX_BODY:
+        raise InvalidRequest(f"The body is longer than {MAX_BODY} bytes.")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidRequest(
+            "Some fields are not as they should be.",
+            errors=[
+                {"field": ".".join(map(str, e["loc"]))[:100] or "body", "message": e["msg"]}
+                for e in error.errors(include_input=False, include_url=False)
+            ][:20],
+        ) from None
+
+
+def header(event: Event, name: str) -> str | None:
+    """API Gateway hands out names in lower case, but not every caller of a function does."""
+    for key, value in (event.get("headers") or {}).items():
+        if key.lower() == name:
+            return str(value)
+    return None
+
+
+def user_id(event: Event) -> str:
+    """Who the JWT authorizer says is asking."""
+    return str(event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"])
+
+
+def iso_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,87 @@
+"""Look at an order that is due: settle what is open, shut what must not be paid, expire it.
+
+In this order, because every other loses something: a payment is shut at Chapa before the stock goes
+back, and asked about once more after it was shut, so that nobody pays for goods that others took.
+"""
+
+from collections.abc import Sequence
+
+from payments import domain
+from payments.backend import Backend
+from payments.domain import Outcome, Payment, Said, Story
+from payments.repository import Stale
+from payments.settle import apply, settle
+from payments.states import PaymentStatus
+from payments.telemetry import logger
+
+CLOCKS_DIFFER_SECONDS = 1
+
+
+def reconcile(backend: Backend, order_id: str) -> None:
+    """Leaves the order with its next look stored, whatever the provider answers."""
+    story = backend.repository.read(order_id)
+    if story is None:
+        logger.warning("no such order", order_id=order_id)
+        return
+    due = story.order.due_at
+    if due is None or due > backend.now + CLOCKS_DIFFER_SECONDS:
+        return  # A second message about a look that was taken.
+    found = story.order.version
+
+    unknown = False
+    for payment in story.unpaid:
+        if payment.lease_until > backend.now:
+            continue  # Somebody is opening or closing it right now.
+        decision = settle(backend, story, payment.tx_ref)
+        story = decision.story
+        unknown = unknown or decision.outcome is Outcome.UNKNOWN
+
+    if not unknown:
+        doomed = domain.to_close(story, backend.now)
+        if doomed:
+            try:
+                story, _ = close(backend, story, doomed, "the order can no longer be paid")
+            except Stale:
+                return  # Whoever wrote has also said when to look next.
+        else:
+            story = backend.change(story, lambda s: domain.expire(s, backend.now))
+    if story.order.version == found:
+        backend.change(
+            story, lambda s: domain.looked(s, backend.now, unknown=unknown, rules=backend.rules)
+        )
+
+
+def close(
+    backend: Backend, story: Story, payments: Sequence[Payment], reason: str
+) -> tuple[Story, bool]:
+    """Make payments impossible at Chapa, then expire the order if its time is over.
+
+    The second value is False when Chapa did not say that each is shut and unpaid; then the next
+    look tries again. A payment that turns out to be paid is settled. Raises Stale, having called
+    nobody, when somebody wrote the order first.
+    """
+    story = backend.save(story, domain.lease(story, payments, backend.now, backend.rules))
+    shut: list[str] = []
+    unknown: list[str] = []
+    for tx_ref in (payment.tx_ref for payment in payments):
+        cancelled = backend.chapa.cancel(tx_ref, backend.time_left)
+        said = backend.chapa.verify(tx_ref, backend.time_left)
+        story = apply(backend, story, tx_ref, said).story
+        if cancelled and said.said is not Said.UNKNOWN:
+            shut.append(tx_ref)
+        else:
+            unknown.append(tx_ref)
+
+    def finish(now_is: Story) -> Story:
+        now_is = domain.close(now_is, shut, reason, backend.now)
+        left = [
+            tx_ref
+            for tx_ref in unknown
+            if (payment := now_is.payment(tx_ref)) and payment.status is PaymentStatus.CLOSING
+        ]
+        if left:
+            now_is = domain.let_go(now_is, left, backend.now)
+            return domain.looked(now_is, backend.now, unknown=True, rules=backend.rules)
+        return domain.expire(now_is, backend.now)
+
+    return backend.change(story, finish), not unknown
