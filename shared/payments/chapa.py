@@ -105,11 +105,11 @@ class Chapa:
         self._secrets = secrets
         self._clock = clock
         self._used_at = clock()
-        self._session = requests.Session()
-        self._session.headers.update({"Accept": "application/json"})
-        self._session.trust_env = False  # A proxy or .netrc of the machine is not ours to use.
+        self.session = requests.Session()
+        self.session.headers.update({"Accept": "application/json"})
+        self.session.trust_env = False  # A proxy or .netrc of the machine is not ours to use.
         # Only questions are asked again by themselves, so only their addresses have retries.
-        self._session.mount(
+        self.session.mount(
             f"{settings.chapa_url}/transaction/verify/",
             HTTPAdapter(
                 max_retries=Retry(
@@ -238,7 +238,7 @@ class Chapa:
         self, method: str, path: str, time_left: float, body: dict[str, Any] | None = None
     ) -> tuple[requests.Response, Envelope]:
         if self._clock() - self._used_at > IDLE_SECONDS:
-            self._session.close()
+            self.session.close()
         return self._send(method, path, time_left, body)
 
     def _send(
@@ -250,7 +250,7 @@ class Chapa:
             raise ProviderUnavailable("no time left to ask", may_have_acted=False)
         connect = min(CONNECT_SECONDS, time_left / 4)
         try:
-            reply = self._session.request(
+            reply = self.session.request(
                 method,
                 f"{self._settings.chapa_url}{path}",
                 json=body,

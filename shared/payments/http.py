@@ -45,26 +45,29 @@ PROVIDER_WORDS: dict[type[ProviderError], str] = {
 }
 
 
-def handler(function: Callable[[Event, LambdaContext], Response]) -> Handler:
+def handler(function: Handler) -> Handler:
     """Turns every error into its problem document. A failure is logged here, once."""
 
     @wraps(function)
     def wrapped(event: Event, context: LambdaContext) -> Response:
         try:
-            return function(event, context)
+            response = function(event, context)
         except PaymentsError as error:
-            return problem(error)
+            response = problem(error)
         except ConfigurationError as error:
             logger.critical("configuration", reason=str(error))
-            return _internal()
+            response = _internal()
         except (ClientError, BotoCoreError) as error:
             # The message may quote values; the kind and the operation say enough.
             logger.error("AWS did not answer", kind=_kind(error))
             count("DependencyFailed")
-            return problem(Busy("Something we depend on did not answer. Try again.", retry_after=1))
+            busy = Busy("Something that we depend on did not answer. Try again.", retry_after=1)
+            response = problem(busy)
         except Exception:
             logger.exception("bug")
-            return _internal()
+            response = _internal()
+        count(f"Answered{response['statusCode']}")
+        return response
 
     return wrapped
 
@@ -101,7 +104,6 @@ def problem(error: PaymentsError) -> Response:
         logger.warning(answer.code, reason=error.reason, order_id=error.members.get("order_id"))
     else:
         logger.info("refused", code=answer.code)
-    count(f"Answered{answer.status}")
     document = {
         "type": f"urn:chapa-payments:{answer.code}",
         "title": answer.title,

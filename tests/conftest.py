@@ -1,0 +1,25 @@
+"""What every test starts from: a deployed function's environment, and nobody's AWS account."""
+
+import os
+
+from tests.environment import PROCESS, SETTINGS
+
+# Before anything of the product is imported: it reads its settings at import, as on Lambda.
+os.environ.update(PROCESS)
+os.environ.update(SETTINGS)
+os.environ.pop("AWS_PROFILE", None)
+os.environ.pop("AWS_ENDPOINT_URL", None)
+
+from collections.abc import Iterator
+
+import pytest
+from moto import mock_aws
+
+from tests.shop import Shop
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    """A shop on an AWS and a Chapa inside this process, whose clock stands still."""
+    with mock_aws():
+        yield Shop()

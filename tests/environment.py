@@ -1,0 +1,30 @@
+"""The environment that a deployed function has, for functions that run inside the tests."""
+
+SETTINGS = {
+    "TABLE_NAME": "payments",
+    "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/reconcile",
+    "SECRET_ID": "chapa",
+    "CHAPA_URL": "http://127.0.0.1:1/v1",
+    "CHECKOUT_HOSTS": "*",
+    "CALLBACK_URL": "https://api.shop.example/webhooks/chapa",
+    "RETURN_URL": "https://shop.example/thanks",
+    "SHOP_NAME": "Shop",
+    "ORDER_TTL_SECONDS": "1800",
+    "LEASE_SECONDS": "60",
+    "WAIT_SECONDS": "5",
+    "LOOK_AFTER_SECONDS": "90,120,300,600,1800,3600",
+    "LAST_LOOK_AFTER_SECONDS": "3600,86400",
+    "VERIFY_EVERY_SECONDS": "3",
+    "REVIEW_AFTER_SECONDS": "86400",
+    "LATE_SUCCESS_POLICY": "reserve",
+}
+
+PROCESS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "POWERTOOLS_SERVICE_NAME": "tests",
+    "POWERTOOLS_METRICS_NAMESPACE": "ChapaPayments",
+}

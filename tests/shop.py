@@ -1,0 +1,319 @@
+"""A shop inside one process: the product's own code on moto, with the Chapa simulator beside it.
+
+Only the clock, the randomness and the two networks are not the real ones. Time moves when a test
+moves it.
+"""
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from payments import signature
+from payments.backend import Backend
+from payments.chapa import Chapa
+from payments.domain import Payment, Story
+from payments.queue import Queue
+from payments.repository import Repository
+from payments.settings import SecretStore, Settings
+from samcli.yamlhelper import yaml_parse
+
+from sandbox.chapa.control import Control
+from sandbox.chapa.in_process import Adapter, ManualClock, session_for
+from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
+from sandbox.chapa.simulator import Simulator
+from tests.environment import SETTINGS
+
+API_KEY = "CHASECK_TEST-0123456789abcdefghij"
+WEBHOOK_SECRET = "the-webhook-secret"
+START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+TEMPLATE = Path(__file__).parent.parent / "template.yaml"
+
+CATALOGUE = {
+    "COFFEE-250": ("Yirgacheffe coffee, 250 g", 45_000, "ETB", 10),
+    "MUG": ("Mug", 15_050, "ETB", 2),
+    "EBOOK": ("Book about coffee", 999, "USD", 1_000),
+    "LAST": ("The last one", 100, "ETB", 1),
+}
+"""SKU: name, price in minor units, currency, units."""
+
+
+@cache
+def template() -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml_parse(TEMPLATE.read_text())
+    return parsed
+
+
+def create_table(client: Any, name: str) -> None:
+    """The table as template.yaml describes it, keys, index and all."""
+    wanted = template()["Resources"]["Table"]["Properties"]
+    client.create_table(
+        TableName=name,
+        **{k: wanted[k] for k in ("BillingMode", "AttributeDefinitions", "KeySchema")},
+        GlobalSecondaryIndexes=wanted["GlobalSecondaryIndexes"],
+    )
+
+
+@dataclass
+class Context:
+    """What a function needs of its Lambda context."""
+
+    function_name: str = "function"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:function"
+    aws_request_id: str = "request"
+    milliseconds: int = 29_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        return str(self.body["code"])
+
+
+def http_event(
+    method: str,
+    body: bytes | str | Mapping[str, Any] | None = None,
+    *,
+    user: str | None = "abebe",
+    path: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    base64_encoded: bool = False,
+) -> dict[str, Any]:
+    """An HTTP API event, payload format 2.0."""
+    if isinstance(body, Mapping):
+        body = json.dumps(body)
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "headers": dict(headers or {}),
+        "requestContext": {"http": {"method": method}},
+        "isBase64Encoded": base64_encoded,
+    }
+    if body is not None:
+        event["body"] = body.decode() if isinstance(body, bytes) else body
+    if path:
+        event["pathParameters"] = dict(path)
+    if query:
+        event["queryStringParameters"] = dict(query)
+    if user:
+        event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": user}}}
+    return event
+
+
+class Shop:
+    def __init__(self) -> None:
+        self.aws_calls: list[str] = []
+        self.clock = ManualClock(START)
+        self.random = random.Random(20261122)
+        self.slept: list[float] = []
+        self.while_sleeping: Callable[[], None] | None = None
+        self._table()
+        sqs = boto3.client("sqs")
+        self.queue_url = sqs.create_queue(QueueName="reconcile")["QueueUrl"]
+        self.sqs = sqs
+        self._secrets = boto3.client("secretsmanager")
+        self._secrets.create_secret(
+            Name="chapa",
+            SecretString=json.dumps({"api_key": API_KEY, "webhook_secret": WEBHOOK_SECRET}),
+        )
+        self.simulator = Simulator(
+            api_keys=[API_KEY],
+            clock=self.clock,
+            rng=random.Random(7),
+            send=self._deliver,
+            hold=self.clock.advance,
+        )
+        self.control = Control(CHAPA_LOCAL, session_for(self.simulator))
+        self.control.set(
+            webhook_url="https://api.shop.example/webhooks/chapa", webhook_secret=WEBHOOK_SECRET
+        )
+        self.backend = self._backend(Settings.from_environment(SETTINGS))
+
+    def configure(self, **settings: str) -> None:
+        """The same shop with other settings, named as in the environment but in lower case."""
+        changed = SETTINGS | {name.upper(): value for name, value in settings.items()}
+        self.backend = self._backend(Settings.from_environment(changed))
+
+    def _table(self) -> None:
+        self.dynamodb = boto3.client("dynamodb")
+        create_table(self.dynamodb, "payments")
+        table = boto3.resource("dynamodb").Table("payments")
+        for sku, (name, price, currency, units) in CATALOGUE.items():
+            table.put_item(
+                Item={
+                    "pk": f"STOCK#{sku}",
+                    "sk": "STOCK",
+                    "sku": sku,
+                    "name": name,
+                    "unit_price": price,
+                    "currency": currency,
+                    "available": units,
+                    "reserved": 0,
+                    "committed": 0,
+                }
+            )
+        self.table = table
+
+    def _backend(self, settings: Settings) -> Backend:
+        secrets = SecretStore(
+            self._secrets, "chapa", settings.chapa_url, clock=lambda: self.clock().timestamp()
+        )
+        chapa = Chapa(settings, secrets)
+        for prefix in list(chapa.session.adapters):
+            chapa.session.mount(prefix, Adapter(self.simulator))
+        return Backend(
+            settings=settings,
+            rules=settings.rules,
+            secrets=secrets,
+            repository=Repository(self.dynamodb, "payments", sleep=self._sleep),
+            chapa=chapa,
+            queue=Queue(self.sqs, self.queue_url),
+            clock=lambda: self.clock().timestamp(),
+            monotonic=lambda: self.clock().timestamp(),
+            sleep=self._sleep,
+            random_bytes=self.random.randbytes,
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.advance(seconds)
+        if self.while_sleeping:
+            self.while_sleeping()
+
+    @property
+    def now(self) -> int:
+        return int(self.clock().timestamp())
+
+    def call(self, function: str, event: Mapping[str, Any]) -> Any:
+        """Invoke a function of the product, as deployed, on this shop."""
+        app = import_module(f"functions.{function}.app")
+        with patch.object(app, "backend", self.backend):
+            return app.handler(dict(event), Context())
+
+    def http(self, function: str, event: Mapping[str, Any]) -> Answer:
+        answer = self.call(function, event)
+        return Answer(answer["statusCode"], json.loads(answer["body"]), answer["headers"])
+
+    def order(
+        self,
+        items: Mapping[str, int] | None = None,
+        *,
+        user: str = "abebe",
+        key: str | None = None,
+        **body: Any,
+    ) -> Answer:
+        wanted = items if items is not None else {"COFFEE-250": 2}
+        body = {"items": [{"sku": s, "quantity": q} for s, q in wanted.items()]} | body
+        headers = {"idempotency-key": key} if key else {}
+        return self.http("checkout", http_event("POST", body, user=user, headers=headers))
+
+    def pay(self, order_id: str, *, user: str = "abebe") -> Answer:
+        """POST /payments: what a customer does before paying."""
+        return self.http("initialize", http_event("POST", {"order_id": order_id}, user=user))
+
+    def begun(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
+        """An order with a payment that waits on Chapa's page: its id and tx_ref."""
+        order_id = str(self.order(items).body["order_id"])
+        return order_id, str(self.pay(order_id).body["tx_ref"])
+
+    def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Answer:
+        query = {"refresh": "true"} if refresh else {}
+        event = http_event("GET", user=user, path={"tx_ref": tx_ref}, query=query)
+        return self.http("status", event)
+
+    def webhook(
+        self, body: bytes | Mapping[str, Any], *, sign_with: str = WEBHOOK_SECRET, **headers: str
+    ) -> Answer:
+        raw = json.dumps(body).encode() if isinstance(body, Mapping) else body
+        sent = {"x-chapa-signature": signature.sign(raw, sign_with)} if sign_with else {}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http("webhook", http_event("POST", raw, user=None, headers=sent))
+
+    def notify(self, tx_ref: str, event: str = "charge.success") -> Answer:
+        return self.webhook({"event": event, "tx_ref": tx_ref, "status": "success"})
+
+    def _deliver(self, message: Any, _timeout: float) -> int:
+        """The simulator's webhooks and callbacks, into the webhook function."""
+        headers = {name.lower(): value for name, value in message.headers.items()}
+        if message.method == "GET":
+            query = dict(
+                pair.split("=", 1) for pair in message.url.partition("?")[2].split("&") if pair
+            )
+            event = http_event("GET", user=None, query=query)
+        else:
+            event = http_event("POST", message.body, user=None, headers=headers)
+        return self.http("webhook", event).status
+
+    def deliver(self) -> list[int | None]:
+        """Let Chapa send what it has to send; the codes that it got."""
+        return self.simulator.outbox.deliver_due()
+
+    def sweep(self) -> int:
+        """What the schedule does in a minute: queue what is due, and work the queue off."""
+        self.call("expire", {})
+        return self.work()
+
+    def work(self) -> int:
+        """Hand every message of the queue to the worker once; how many there were."""
+        worked = 0
+        while messages := self.sqs.receive_message(
+            QueueUrl=self.queue_url, MaxNumberOfMessages=10
+        ).get("Messages"):
+            for message in messages:
+                records = [{"messageId": message["MessageId"], "body": message["Body"]}]
+                answer = self.call("reconcile", {"Records": records})
+                assert answer == {"batchItemFailures": []}
+                self.sqs.delete_message(
+                    QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
+                )
+                worked += 1
+        return worked
+
+    def story(self, order_id: str) -> Story:
+        return self.backend.read(order_id)
+
+    def payment(self, tx_ref: str) -> Payment:
+        payment = self.story(tx_ref.partition("-")[0]).payment(tx_ref)
+        assert payment is not None
+        return payment
+
+    def ledger(self, order_id: str) -> list[str]:
+        known = self.backend.repository.read_with_ledger(order_id)
+        assert known is not None
+        return [event.name for event in known[1]]
+
+    def stock(self, sku: str) -> tuple[int, int, int]:
+        """Units available, reserved and committed."""
+        item = self.table.get_item(Key={"pk": f"STOCK#{sku}", "sk": "STOCK"})["Item"]
+        return int(item["available"]), int(item["reserved"]), int(item["committed"])
+
+    def dump(self) -> list[dict[str, Any]]:
+        """Every item of the table: two dumps are equal when nothing was written between them."""
+        items = list(self.table.scan(ConsistentRead=True)["Items"])
+        return sorted(items, key=lambda item: (str(item["pk"]), str(item["sk"])))
+
+    def asked(self, call: str, tx_ref: str | None = None) -> int:
+        """How often Chapa was called."""
+        return sum(
+            entry.call == call and tx_ref in {None, entry.tx_ref}
+            for entry in self.simulator.journal.entries()
+        )
+
+    def with_rules(self, **rules: Any) -> None:
+        self.backend = replace(self.backend, rules=replace(self.backend.rules, **rules))
