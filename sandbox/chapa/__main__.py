@@ -1,0 +1,64 @@
+"""Run the simulator: `python -m sandbox.chapa --port 8600`."""
+
+import argparse
+import errno
+import signal
+import sys
+import threading
+from pathlib import Path
+
+# The project's own package, which signs the webhooks, lies beside `sandbox`.
+sys.path.insert(0, str(Path(__file__).parents[2] / "shared"))
+
+from sandbox.chapa.server import HOST, Server
+from sandbox.chapa.settings import Settings
+from sandbox.chapa.simulator import Simulator
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sandbox.chapa", description=__doc__)
+    parser.add_argument("--port", type=int, default=8600, help="0 takes any free one")
+    parser.add_argument("--webhook-url", help="where events are posted; none: nowhere")
+    parser.add_argument("--webhook-secret", help="what they are signed with")
+    parser.add_argument(
+        "--api-key",
+        action="append",
+        default=[],
+        help="the key to accept, may be repeated; none: any CHASECK_TEST-… or CHASECK-…",
+    )
+    parser.add_argument(
+        "--retry-seconds", type=float, default=600, help="between two attempts at a webhook"
+    )
+    return parser
+
+
+def main() -> int:
+    parser = arguments()
+    given = parser.parse_args()
+    try:
+        settings = Settings(
+            webhook_url=given.webhook_url,
+            webhook_secret=given.webhook_secret,
+            retry_seconds=given.retry_seconds,
+        )
+    except ValueError:
+        parser.error(
+            "--webhook-url must be http(s) and needs --webhook-secret; --retry-seconds must be > 0"
+        )
+    try:
+        server = Server(Simulator(settings, api_keys=given.api_key), given.port)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        why = "another program is using it" if taken else error.strerror
+        print(f"Cannot listen on {HOST}:{given.port}: {why}.", file=sys.stderr)
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with server:
+        print(f"Chapa simulator at {server.url}, controlled at {server.url}/_control", flush=True)
+        stop.wait()
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,295 @@
+"""The control API, under `/_control`: what a test or a demonstration tells the simulator to do.
+
+    GET    /_control/settings                 the settings, without the secret
+    PUT    /_control/settings                 {any of the settings, "switches": {some of them}}
+    GET    /_control/faults                   the rules in force
+    POST   /_control/faults                   {"call", "kind", "tx_ref"?, "times"?, details}
+    DELETE /_control/faults[/<id>]            one rule, or all
+    GET    /_control/journal?call=&tx_ref=    calls received, webhooks and callbacks sent
+    DELETE /_control/journal
+    GET    /_control/payments[/<tx_ref>]
+    POST   /_control/begin                    {"tx_ref"}: an attempt is in progress
+    POST   /_control/pay                      {"tx_ref", "amount"?, "currency"?, "late"?,
+                                              "webhook"?}
+    POST   /_control/fail, cancel, reverse    {"tx_ref", "webhook"?}
+    POST   /_control/expire                   {"tx_ref"}: the link's time is over
+    POST   /_control/refund_status            {"reference", "status", "webhook"?}; ours or Chapa's
+    POST   /_control/webhook                  {"tx_ref"?, "event", "overrides"?, "signature"?,
+                                              "seconds"?}
+    POST   /_control/refuse                   {"seconds"}: refuse connections for so long
+    POST   /_control/reset                    forget everything
+
+A field, switch or fault that does not exist is a 400 whose `error` names it; 404: no such payment;
+409: it cannot happen to this payment now.
+"""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Literal
+
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sandbox.chapa import events
+from sandbox.chapa.faults import Fault, Forgery
+from sandbox.chapa.simulator import (
+    NotNowError,
+    Payment,
+    Refund,
+    RefundStatus,
+    Simulator,
+    chapa_time,
+)
+
+
+class Command(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class OnPayment(Command):
+    tx_ref: str
+
+
+class Ending(OnPayment):
+    webhook: bool = True
+
+
+class Paying(Ending):
+    amount: Decimal | None = Field(default=None, ge=0)
+    currency: str | None = None
+    late: bool = False
+
+
+class RefundMove(Command):
+    reference: str
+    status: RefundStatus
+    webhook: bool = True
+
+
+class AnyEvent(Command):
+    event: str
+    tx_ref: str | None = None
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    signature: Forgery | Literal["genuine"] = "genuine"
+    seconds: float = Field(default=0, ge=0)
+
+
+class Refusal(Command):
+    seconds: float = Field(gt=0, le=600)
+
+
+class MissingError(Exception):
+    """Nothing has that name."""
+
+
+def blueprint(simulator: Simulator) -> Blueprint:
+    control = Blueprint("control", __name__, url_prefix="/_control")
+    _settings_and_faults(control, simulator)
+    _payments(control, simulator)
+
+    @control.get("/journal")
+    def journal() -> Response:
+        strangers = set(request.args) - {"call", "tx_ref"}
+        if strangers:
+            return _answer({"error": f"unknown filter: {', '.join(sorted(strangers))}"}, 400)
+        entries = simulator.journal.shown(request.args.get("call"), request.args.get("tx_ref"))
+        return _answer({"entries": entries})
+
+    @control.delete("/journal")
+    def clear_journal() -> Response:
+        simulator.journal.clear()
+        return _answer({})
+
+    @control.post("/reset")
+    def reset() -> Response:
+        simulator.reset()
+        return _answer({})
+
+    @control.post("/refuse")
+    def refuse() -> Response:
+        command = Refusal.model_validate(_body())
+        if simulator.refuse is None:
+            raise NotNowError("nothing listens here that could refuse")
+        simulator.refuse(command.seconds)
+        return _answer({})
+
+    @control.errorhandler(ValidationError)
+    def invalid(error: ValidationError) -> Response:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}".removeprefix(": ")
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        return _answer({"error": "; ".join(problems)}, 400)
+
+    @control.errorhandler(MissingError)
+    def missing(error: MissingError) -> Response:
+        return _answer({"error": str(error)}, 404)
+
+    @control.errorhandler(NotNowError)
+    def not_now(error: NotNowError) -> Response:
+        return _answer({"error": str(error)}, 409)
+
+    return control
+
+
+def _settings_and_faults(control: Blueprint, simulator: Simulator) -> None:
+    @control.get("/settings")
+    def settings() -> Response:
+        return _answer(simulator.settings.shown())
+
+    @control.put("/settings")
+    def change_settings() -> Response:
+        simulator.change_settings(_body())
+        return _answer(simulator.settings.shown())
+
+    @control.get("/faults")
+    def faults() -> Response:
+        return _answer({"faults": simulator.faults.shown()})
+
+    @control.post("/faults")
+    def add_fault() -> Response:
+        return _answer({"id": simulator.faults.add(Fault.model_validate(_body()))}, 201)
+
+    @control.delete("/faults")
+    def clear_faults() -> Response:
+        simulator.faults.clear()
+        return _answer({})
+
+    @control.delete("/faults/<int:number>")
+    def remove_fault(number: int) -> Response:
+        if not simulator.faults.remove(number):
+            raise MissingError(f"no fault {number}; it may be used up")
+        return _answer({})
+
+
+def _payments(control: Blueprint, simulator: Simulator) -> None:
+    @control.get("/payments")
+    def payments() -> Response:
+        with simulator.lock:
+            return _answer({"payments": [_shown(p) for p in simulator.payments.values()]})
+
+    @control.get("/payments/<path:tx_ref>")
+    def payment(tx_ref: str) -> Response:
+        return _answer(_shown(_find(simulator, tx_ref)))
+
+    @control.post("/begin")
+    def begin() -> Response:
+        return on_payment(OnPayment, lambda payment, _: simulator.begin(payment))
+
+    @control.post("/pay")
+    def pay() -> Response:
+        return on_payment(
+            Paying,
+            lambda payment, command: simulator.pay(
+                payment, **command.model_dump(exclude={"tx_ref"})
+            ),
+        )
+
+    @control.post("/fail")
+    def fail() -> Response:
+        return on_payment(Ending, lambda payment, c: simulator.fail(payment, webhook=c.webhook))
+
+    @control.post("/cancel")
+    def cancel() -> Response:
+        return on_payment(Ending, lambda payment, c: simulator.cancel(payment, webhook=c.webhook))
+
+    @control.post("/reverse")
+    def reverse() -> Response:
+        return on_payment(Ending, lambda payment, c: simulator.reverse(payment, webhook=c.webhook))
+
+    @control.post("/expire")
+    def expire() -> Response:
+        return on_payment(OnPayment, lambda payment, _: simulator.expire(payment))
+
+    @control.post("/refund_status")
+    def refund_status() -> Response:
+        command = RefundMove.model_validate(_body())
+        refund = simulator.refund_by(command.reference)
+        if refund is None:
+            raise MissingError(f"no refund with the reference {command.reference}")
+        simulator.move_refund(refund, command.status, webhook=command.webhook)
+        return _answer(_shown(_find(simulator, refund.tx_ref)))
+
+    @control.post("/webhook")
+    def webhook() -> Response:
+        command = AnyEvent.model_validate(_body())
+        body = _event(simulator, command)
+        key = _find(simulator, command.tx_ref).api_key if command.tx_ref else ""
+        forged = None if command.signature == "genuine" else command.signature
+        simulator.send_event(
+            body,
+            tx_ref=command.tx_ref,
+            api_key=key,
+            forged=forged,
+            delay=command.seconds,
+            faults=("forged",) if forged else (),
+        )
+        return _answer({"body": body})
+
+    def on_payment[C: OnPayment](kind: type[C], act: Callable[[Payment, C], object]) -> Response:
+        command = kind.model_validate(_body())
+        with simulator.lock:
+            payment = _find(simulator, command.tx_ref)
+            act(payment, command)
+            return _answer(_shown(payment))
+
+
+def _event(simulator: Simulator, command: AnyEvent) -> dict[str, Any]:
+    """The body of the event, its status the word that belongs to its name."""
+    status = command.event.partition(".")[2]
+    if command.event.startswith("payout."):
+        now = chapa_time(simulator.clock())
+        times = {"created_at": now, "updated_at": now}
+        body = {"event": command.event, **events.PAYOUT, "status": status, **times}
+    elif command.tx_ref is None:
+        raise MissingError("an event about a payment needs its tx_ref")
+    else:
+        payment = _find(simulator, command.tx_ref)
+        body = simulator.event_body(payment, command.event, status)
+    return {**body, **command.overrides}
+
+
+def _find(simulator: Simulator, tx_ref: str) -> Payment:
+    if payment := simulator.find(tx_ref):
+        return payment
+    raise MissingError(f"no payment with the tx_ref {tx_ref}")
+
+
+def _body() -> dict[str, Any]:
+    body = request.get_json(force=True, silent=True)
+    return body if isinstance(body, dict) else {"body": "is not a JSON object"}
+
+
+def _answer(body: dict[str, Any], code: int = 200) -> Response:
+    return Response(json.dumps(body), code, mimetype="application/json")
+
+
+def _shown(payment: Payment) -> dict[str, Any]:
+    return {
+        "tx_ref": payment.tx_ref,
+        "mode": payment.mode,
+        "status": payment.status,
+        "amount": events.two_places(payment.amount),
+        "currency": payment.currency,
+        "reference": payment.reference,
+        "token": payment.token,
+        "cancelled": payment.cancelled,
+        "failures": payment.failures,
+        "expires_at": chapa_time(payment.expires_at),
+        "callback_url": payment.callback_url,
+        "return_url": payment.return_url,
+        "customization": payment.customization,
+        "meta": payment.meta,
+        "refunds": [_shown_refund(refund) for refund in payment.refunds],
+    }
+
+
+def _shown_refund(refund: Refund) -> dict[str, Any]:
+    return {
+        "ref_id": refund.ref_id,
+        "merchant_reference": refund.merchant_reference,
+        "amount": events.two_places(refund.amount),
+        "status": refund.status,
+        "looks": refund.looks,
+    }

@@ -1,0 +1,72 @@
+"""Webhook bodies and their signatures."""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from payments.signature import sign
+from sandbox.chapa.faults import Forgery
+
+type Signing = Literal["both", "constant_only", "wrong_payload", "custom"]
+
+
+def encode(body: Mapping[str, Any], style: Literal["php", "utf8"]) -> bytes:
+    """JSON without spaces; PHP's encoder escapes every slash and everything beyond ASCII."""
+    if style == "utf8":
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(body, separators=(",", ":")).replace("/", "\\/").encode()
+
+
+def two_places(amount: Decimal) -> str:
+    return f"{amount:.2f}"
+
+
+def signature_headers(body: bytes, key: str, signing: Signing) -> dict[str, str]:
+    """`chapa-signature` of a standard webhook is the key signed with itself: a constant."""
+    constant = {"chapa-signature": sign(key.encode(), key)}
+    match signing:
+        case "both":
+            return {**constant, "x-chapa-signature": sign(body, key)}
+        case "constant_only":
+            return constant
+        case "wrong_payload":
+            respaced = json.dumps(json.loads(body)).encode()
+            return {**constant, "x-chapa-signature": sign(respaced, key)}
+        case "custom":
+            return {"chapa-signature": sign(body, key)}
+
+
+def forged_headers(
+    body: bytes, key: str, api_key: str, noise: str, kind: Forgery
+) -> dict[str, str]:
+    """What somebody without the secret, or with only a part of the truth, might send."""
+    match kind:
+        case "missing":
+            return {}
+        case "random":
+            value = sign(body, noise)
+        case "constant":
+            value = sign(key.encode(), key)
+        case "api_key":
+            value = sign(body, api_key)
+        case "uppercase":
+            value = sign(body, key).upper()
+        case "other_body":
+            value = sign(body + b" ", key)
+    return {"chapa-signature": value, "x-chapa-signature": value}
+
+
+PAYOUT: dict[str, Any] = {
+    "type": "Payout",
+    "account_name": "Abebe Bikila",
+    "account_number": "1000123456789",
+    "bank_id": 946,
+    "bank_name": "Commercial Bank of Ethiopia (CBE)",
+    "amount": "100.00",
+    "charge": "0.00",
+    "currency": "ETB",
+    "reference": "payout-1",
+    "chapa_reference": "APpayout0001",
+    "bank_reference": "FT0000000001",
+}

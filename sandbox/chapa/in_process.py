@@ -1,0 +1,74 @@
+"""The simulator without a socket: a clock that a test moves, and a requests session."""
+
+import io
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import override
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
+
+from sandbox.chapa.app import create_app
+from sandbox.chapa.faults import DroppedError
+from sandbox.chapa.simulator import Simulator
+
+BASE_URL = "http://chapa.local"
+
+
+class ManualClock:
+    """Stands still until it is moved; as `hold`, `advance` makes waiting take no time."""
+
+    def __init__(self, now: datetime = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Adapter(HTTPAdapter):
+    """Carries a request into the app; a dropped connection is what requests makes of one."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__()
+        self._app = create_app(simulator)
+
+    @override
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
+        verify: bool | str = True,
+        cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        try:
+            answer = self._app.test_client().open(
+                request.url or "/",
+                method=request.method,
+                headers=dict(request.headers),
+                data=request.body or b"",
+            )
+        except DroppedError as error:
+            if error.reset:
+                raise requests.ConnectionError(error, request=request) from error
+            raise requests.ReadTimeout(error, request=request) from error
+        raw = HTTPResponse(
+            body=io.BytesIO(answer.get_data()),
+            headers=dict(answer.headers),
+            status=answer.status_code,
+            preload_content=False,
+        )
+        return self.build_response(request, raw)
+
+
+def session_for(simulator: Simulator) -> requests.Session:
+    """Whatever it asks of `BASE_URL` is answered by this simulator."""
+    session = requests.Session()
+    session.trust_env = False
+    session.mount(BASE_URL, Adapter(simulator))
+    return session

@@ -1,0 +1,192 @@
+"""Webhooks and callbacks on their way, and who takes them there."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import requests
+
+from sandbox.chapa.faults import Call
+from sandbox.chapa.journal import Journal
+from sandbox.chapa.settings import Settings
+
+type Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Message:
+    call: Call
+    tx_ref: str | None
+    method: str
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes
+    faults: tuple[str, ...] = ()
+
+
+type Send = Callable[[Message, float], int]
+"""Sends a message within so many seconds and returns the answer's code, or raises OSError."""
+
+
+def send_over_http(message: Message, timeout: float) -> int:
+    # A proxy from the environment would not know a server on this machine.
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.request(
+            message.method,
+            message.url,
+            data=message.body or None,
+            headers=message.headers,
+            timeout=timeout,
+            allow_redirects=False,
+        )
+        return answer.status_code
+
+
+@dataclass(eq=False)
+class Delivery:
+    """One message until it is acknowledged or given up."""
+
+    message: Message
+    due: datetime
+    after: "Delivery | None" = None
+    """Another delivery that must have been attempted before this one."""
+    attempts: int = 0
+
+
+class Outbox:
+    """Deliveries that are waiting, in the order in which they were put in."""
+
+    def __init__(
+        self, journal: Journal, clock: Clock, send: Send, settings: Callable[[], Settings]
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._send = send
+        self._settings = settings
+        self._changed = threading.Condition()
+        self._waiting: list[Delivery] = []
+        self._clearings = 0
+
+    @property
+    def waiting(self) -> list[Delivery]:
+        with self._changed:
+            return list(self._waiting)
+
+    def put(self, message: Message, *, delay: float = 0, after: Delivery | None = None) -> Delivery:
+        delivery = Delivery(message, self._clock() + timedelta(seconds=delay), after)
+        with self._changed:
+            self._waiting.append(delivery)
+            self._changed.notify()
+        return delivery
+
+    def clear(self) -> None:
+        with self._changed:
+            self._waiting.clear()
+            self._clearings += 1
+
+    def deliver_due(self) -> list[int | None]:
+        """Attempt everything that is due now, once each, in order; the codes of the answers."""
+        codes = []
+        now = self._clock()
+        while delivery := self._take(now):
+            codes.append(self.deliver(delivery))
+        return codes
+
+    def deliver(self, delivery: Delivery) -> int | None:
+        """Attempt this one now, due or not: a test may choose the order."""
+        with self._changed:
+            if delivery in self._waiting:
+                self._waiting.remove(delivery)
+            clearings = self._clearings
+        settings = self._settings()
+        message = delivery.message
+        entry = self._journal.add(
+            message.call,
+            message.tx_ref,
+            self._clock(),
+            method=message.method,
+            url=message.url,
+            body=message.body,
+            faults=message.faults,
+        )
+        try:
+            entry.status = self._send(message, settings.send_timeout)
+        except OSError as error:
+            entry.error = type(error).__name__
+        delivery.attempts += 1
+        acknowledged = entry.status == 200 or (
+            settings.switches.webhook_ack == "2xx" and entry.status in range(200, 300)
+        )
+        again = (
+            message.call == "webhook"
+            and not acknowledged
+            and delivery.attempts < settings.webhook_attempts
+        )
+        with self._changed:
+            if again and clearings == self._clearings:
+                delivery.due = self._clock() + timedelta(seconds=settings.retry_seconds)
+                self._waiting.append(delivery)
+            self._changed.notify_all()
+        return entry.status
+
+    def _take(self, now: datetime) -> Delivery | None:
+        with self._changed:
+            ready = [
+                delivery
+                for delivery in self._waiting
+                if delivery.due <= now and (delivery.after is None or delivery.after.attempts)
+            ]
+            if not ready:
+                return None
+            first = min(ready, key=lambda delivery: delivery.due)
+            self._waiting.remove(first)
+            return first
+
+    def take_or_wait(self, seconds: float) -> Delivery | None:
+        """The next delivery that is due, or after a wait of at most `seconds` perhaps none."""
+        if delivery := self._take(self._clock()):
+            return delivery
+        with self._changed:
+            self._changed.wait(seconds)
+        return None
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+class Courier:
+    """A few threads that empty an outbox as things fall due.
+
+    More than one, so that copies of a webhook arrive at the same time, as they do from Chapa.
+    """
+
+    LOOK_SECONDS = 0.05
+
+    def __init__(self, outbox: Outbox, workers: int = 4) -> None:
+        self._outbox = outbox
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"courier-{number}", daemon=True)
+            for number in range(workers)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float = 0.5) -> None:
+        """Send nothing more; an attempt that takes longer than `seconds` is left behind."""
+        self._stopping.set()
+        self._outbox.wake()
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            if delivery := self._outbox.take_or_wait(self.LOOK_SECONDS):
+                self._outbox.deliver(delivery)
