@@ -1,0 +1,52 @@
+# Settings for up and demo:
+PORT ?= 4566
+CHAPA_URL ?=
+ORDER_TTL_SECONDS ?=
+PARAMS ?=
+export PORT CHAPA_URL ORDER_TTL_SECONDS PARAMS
+
+# Whatever virtual environment this was called from is not the one it works in.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+export SAM_CLI_TELEMETRY := 0
+
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help up down demo test lint setup clean
+
+help:
+	@echo 'make demo    show the whole way of a payment on a local AWS'
+	@echo 'make test    check style, types and template, and run every test'
+	@echo 'make up      start the local AWS and the Chapa simulator, deploy, and keep them running'
+	@echo 'make down    stop them'
+	@echo 'make lint    check style, types and template only'
+	@echo 'make clean   remove everything that was made here'
+	@echo
+	@echo 'Settings for up: PORT=4566  CHAPA_URL=http://127.0.0.1:.../v1  ORDER_TTL_SECONDS=1800'
+	@echo '                 PARAMS="Name=value ..." (any parameter of template.yaml)'
+
+setup:
+	@sandbox/venv.sh .venv requirements.txt
+	@sandbox/venv.sh .sandbox/ministack sandbox/requirements.txt
+
+up: setup
+	@$(PYTHON) -m sandbox.stack up
+
+# Without a virtual environment nothing can have been started.
+down:
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m sandbox.stack down; else echo 'Nothing is running.'; fi
+
+demo: setup
+	@$(PYTHON) -m sandbox.demo
+
+lint: setup
+	@$(PYTHON) -m ruff check --quiet
+	@$(PYTHON) -m ruff format --check --quiet
+	@$(PYTHON) -m mypy --no-error-summary
+	@$(PYTHON) -m samcli validate --lint
+
+test: lint
+	@$(PYTHON) -m pytest -q
+
+clean: down
+	@rm -rf .venv .venv.lock .sandbox .aws-sam .mypy_cache .pytest_cache .ruff_cache
