@@ -16,6 +16,8 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
+from samcli.yamlhelper import yaml_parse
+
 from payments import signature
 from payments.backend import Backend
 from payments.chapa import Chapa
@@ -23,11 +25,9 @@ from payments.domain import Payment, Story
 from payments.queue import Queue
 from payments.repository import Repository
 from payments.settings import SecretStore, Settings
-from samcli.yamlhelper import yaml_parse
-
 from sandbox.chapa.control import Control
-from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
+from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.simulator import Simulator
 from tests.environment import SETTINGS
 
@@ -118,7 +118,6 @@ def http_event(
 
 class Shop:
     def __init__(self) -> None:
-        self.aws_calls: list[str] = []
         self.clock = ManualClock(START)
         self.random = random.Random(20261122)
         self.slept: list[float] = []
@@ -301,7 +300,10 @@ class Shop:
     def stock(self, sku: str) -> tuple[int, int, int]:
         """Units available, reserved and committed."""
         item = self.table.get_item(Key={"pk": f"STOCK#{sku}", "sk": "STOCK"})["Item"]
-        return int(item["available"]), int(item["reserved"]), int(item["committed"])
+        available, reserved, committed = (
+            int(str(item[name])) for name in ("available", "reserved", "committed")
+        )
+        return available, reserved, committed
 
     def dump(self) -> list[dict[str, Any]]:
         """Every item of the table: two dumps are equal when nothing was written between them."""
