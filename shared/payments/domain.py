@@ -466,7 +466,7 @@ def due_at(story: Story, now: int, rules: Rules) -> int | None:
         pause = rules.look_after[min(order.looks, len(rules.look_after) - 1)]
         leases = [p.lease_until for p in story.open_payments if p.lease_until > now]
         expiry = [order.expires_at] if payable(story, now) else []
-        return min(now + pause, *leases, *expiry)
+        return min([now + pause, *leases, *expiry])
     if order.status is OrderStatus.PENDING and not story.in_review:
         return max(order.expires_at, now)
     if story.unpaid and order.looks < len(rules.last_look_after):
