@@ -7,8 +7,6 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SECRET = "webhook_secret"  # noqa: S105 - the name of the setting, not its value
-
 
 class Switches(BaseModel):
     """One field for each contested point."""
@@ -82,6 +80,6 @@ class Settings(BaseModel):
 
     def shown(self) -> dict[str, Any]:
         """The settings without the secret; in its place, whether there is one."""
-        shown = self.model_dump(exclude={SECRET})
+        shown = self.model_dump(exclude={"webhook_secret"})
         shown["webhook_secret_is_set"] = self.webhook_secret is not None
         return shown
