@@ -49,4 +49,4 @@ test: lint
 	@$(PYTHON) -m pytest -q
 
 clean: down
-	@rm -rf .venv .venv.lock .sandbox .aws-sam .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .sandbox .aws-sam .mypy_cache .pytest_cache .ruff_cache

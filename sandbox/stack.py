@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import shlex
 import shutil
@@ -118,6 +119,9 @@ class Stack:
             raise StackError("The local stack needs Linux: the layer is built for Lambda's Linux.")
         if not MINISTACK.exists():
             raise StackError("MiniStack is not set up; run `make setup`.")
+        # The SAM CLI drops what the template does not know without a word.
+        if unknown := sorted(self.params.keys() - _parameters()):
+            raise StackError(f"template.yaml has no parameter {' or '.join(unknown)}.")
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with _locked(self.state_dir / "lock", wait=False):
             self._refuse_to_start_twice()
@@ -146,7 +150,7 @@ class Stack:
         running = [process for process in self._processes() if process.running]
         if running:
             named = " and ".join(f"{process.name} (process {process.pid})" for process in running)
-            raise StackError(f"{named} of an earlier run still here; run `make down` first.")
+            raise StackError(f"Already running: {named}. Stop it with `make down` first.")
         (self.state_dir / "processes.json").unlink(missing_ok=True)
         (self.state_dir / "stack.json").unlink(missing_ok=True)
 
@@ -475,6 +479,12 @@ def _hash_of_sources() -> str:
         content = path.read_bytes()
         digest.update(f"{path.relative_to(ROOT)} {len(content)} ".encode() + content)
     return digest.hexdigest()[:16]
+
+
+def _parameters() -> set[str]:
+    template = (ROOT / "template.yaml").read_text()
+    section = re.search(r"^Parameters:\n((?: .*\n|\n)+)", template, re.MULTILINE)
+    return set(re.findall(r"^  (\w+):$", section[1], re.MULTILINE)) if section else set()
 
 
 def _architecture() -> str:

@@ -48,10 +48,10 @@ wanted=$(
 up_to_date() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$directory/bin/python" -c '' 2>/dev/null; }
 
 if up_to_date; then exit; fi
-mkdir -p "$(dirname "$directory")"
+mkdir -p .sandbox
 if command -v flock >/dev/null; then
     # Two commands in a fresh clone, started together: the second one waits and finds it done.
-    exec 9>"$directory.lock"
+    exec 9>.sandbox/setup.lock
     flock 9
     if up_to_date; then exit; fi
 fi
