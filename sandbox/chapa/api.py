@@ -176,13 +176,20 @@ def read_fields(raw: bytes) -> dict[str, Any]:
     """The fields of a JSON or form body; anything unreadable has none, as in PHP."""
     if request.mimetype == "application/json":
         try:
-            parsed = json.loads(raw)
+            parsed = json.loads(raw, parse_constant=refuse_constant)
+            # PHP reads no half of a surrogate pair, which could not be sent on either.
+            json.dumps(parsed, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             return {}
         return parsed if isinstance(parsed, dict) else {}
     if request.mimetype == "application/x-www-form-urlencoded":
         return unfolded(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True))
     return {}
+
+
+def refuse_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's."""
+    raise ValueError(name)
 
 
 def unfolded(pairs: list[tuple[str, str]]) -> dict[str, Any]:

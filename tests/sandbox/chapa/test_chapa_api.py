@@ -166,9 +166,13 @@ def test_another_content_type_is_refused(merchant: Merchant) -> None:
     assert refusal(response).startswith("Incorrect header settings")
 
 
-def test_broken_json_has_no_fields(merchant: Merchant) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"\xff", b'{"tx_ref": "\\ud800"}', b'{"amount": NaN}', b"[" * 100_000],
+)
+def test_unreadable_json_has_no_fields(merchant: Merchant, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
-    response = merchant.call("POST", "/transaction/initialize", data=b"{", headers=headers)
+    response = merchant.call("POST", "/transaction/initialize", data=body, headers=headers)
     assert sorted(refusal(response)) == ["amount", "currency", "tx_ref"]
 
 
