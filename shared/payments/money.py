@@ -9,8 +9,8 @@ CURRENCIES = frozenset({"ETB", "USD"})
 MAX_AMOUNT = 999_999_999
 """9,999,999.99, the upper limit that Chapa's checkout page names (developer.chapa.co/errors)."""
 
-_GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
-_PLAIN = re.compile(r"\d{1,12}(\.\d{1,12})?")
+_GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
+_PLAIN = re.compile(r"\d{1,12}(\.\d{1,12})?", re.ASCII)
 
 
 def format_amount(minor: int) -> str:

@@ -26,8 +26,9 @@ def verify(body: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> b
     Several secrets are accepted at once so that a secret can be rotated without losing a message.
     An empty secret never matches, so that nothing configured means nothing accepted.
     """
-    # compare_digest takes non-ASCII text only as bytes, and a header may hold anything.
-    claims = [headers.get(name, "").encode("utf-8", "surrogateescape") for name in HEADERS]
+    # compare_digest takes non-ASCII text only as bytes, and a header may hold anything, even halves
+    # of surrogate pairs out of JSON.
+    claims = [headers.get(name, "").encode("utf-8", "surrogatepass") for name in HEADERS]
     claims = [claim for claim in claims if len(claim) == HEX_LENGTH]
     if not claims:
         return False
