@@ -97,6 +97,7 @@ class Stack:
         self.description: Description | None = None
         self._say = say
         self._outlives_us = False
+        self._children: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Description:
         return self.start()
@@ -265,6 +266,7 @@ class Stack:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._children.append(process)
         known = [p.as_json() for p in self._processes()]
         known.append(Process(name, process.pid, _started_at(process.pid), _boot_id()).as_json())
         _write_private(self.state_dir / "processes.json", json.dumps(known) + "\n")
@@ -312,6 +314,8 @@ class Stack:
 
     def _stop(self) -> list[str]:
         stopped = [process.name for process in self._processes() if process.end()]
+        while self._children:
+            self._children.pop().wait()
         self.description = None
         (self.state_dir / "processes.json").unlink(missing_ok=True)
         (self.state_dir / "stack.json").unlink(missing_ok=True)
@@ -345,7 +349,6 @@ class Process:
             for pid in self._members():
                 _kill(pid, number)
             while time.monotonic() < deadline:
-                _reap(self.pid)
                 if not self.running:
                     return True
                 time.sleep(0.02)
@@ -575,13 +578,6 @@ def _kill(pid: int, number: signal.Signals) -> None:
         return
 
 
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
-
-
 def _up() -> None:
     params = _assignments(os.environ.get("PARAMS", ""))
     if ttl := os.environ.get("ORDER_TTL_SECONDS"):
@@ -607,17 +603,13 @@ def _up() -> None:
 
 
 def _assignments(text: str) -> dict[str, str]:
-    params = {}
     try:
-        words = shlex.split(text)
+        words = [word.partition("=") for word in shlex.split(text)]
     except ValueError:
-        words = [text]
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name.isalnum() and equals):
-            raise StackError(f'PARAMS must be "Name=value ...", and {word!r} is not.')
-        params[name] = value
-    return params
+        words = [("", "", "")]
+    if not all(name.isalnum() and equals for name, equals, _ in words):
+        raise StackError(f'PARAMS must be "Name=value ...", and {text!r} is not.')
+    return {name: value for name, _, value in words}
 
 
 def _down() -> None:
