@@ -14,8 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from warnings import catch_warnings, filterwarnings
 
 import boto3
+from botocore.exceptions import EndpointConnectionError
 from samcli.yamlhelper import yaml_parse
 
 from payments import signature
@@ -116,6 +118,58 @@ def http_event(
     return event
 
 
+class Died(BaseException):
+    """A process that ends between two calls: nothing catches this."""
+
+
+def die() -> None:
+    raise Died
+
+
+class Line(Adapter):
+    """The line to Chapa; an interruption happens once, before a call of its kind gets through."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.interruptions: dict[str, Callable[[], object]] = {}
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        for part, action in list(self.interruptions.items()):
+            if f"/{part}" in str(request.url):
+                del self.interruptions[part]
+                action()
+        return super().send(request, *args, **kwargs)
+
+
+class Messages:
+    """An SQS client whose delays follow the clock of the test; moto's follow the wall's."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._waiting: list[tuple[float, str]] = []
+        self.broken = False
+
+    def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803
+        if self.broken:
+            raise EndpointConnectionError(endpoint_url=QueueUrl)
+        self._waiting.append((self._clock().timestamp() + DelaySeconds, MessageBody))
+
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
+        for entry in Entries:
+            self.send_message(QueueUrl, entry["MessageBody"], 0)
+        return {"Successful": Entries}
+
+    def receive(self) -> str | None:
+        for message in sorted(self._waiting):
+            if message[0] <= self._clock().timestamp():
+                self._waiting.remove(message)
+                return message[1]
+        return None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
 class Shop:
     def __init__(self) -> None:
         self.clock = ManualClock(START)
@@ -123,9 +177,7 @@ class Shop:
         self.slept: list[float] = []
         self.while_sleeping: Callable[[], None] | None = None
         self._table()
-        sqs = boto3.client("sqs")
-        self.queue_url = sqs.create_queue(QueueName="reconcile")["QueueUrl"]
-        self.sqs = sqs
+        self.messages = Messages(self.clock)
         self._secrets = boto3.client("secretsmanager")
         self._secrets.create_secret(
             Name="chapa",
@@ -142,7 +194,28 @@ class Shop:
         self.control.set(
             webhook_url="https://api.shop.example/webhooks/chapa", webhook_secret=WEBHOOK_SECRET
         )
+        self.line = Line(self.simulator)
         self.backend = self._backend(Settings.from_environment(SETTINGS))
+
+    def before_chapa(self, part: str, action: Callable[[], object]) -> None:
+        """Once, before the next call to Chapa whose path holds `part`."""
+        self.line.interruptions[part] = action
+
+    def before_aws(
+        self, operation: str, action: Callable[[], None], *, skip: int = 0, when: str = "before"
+    ) -> None:
+        """Once, before (or `after`) the next DynamoDB call of this name, `skip` calls from now."""
+        left = [skip]
+
+        def hook(**_: Any) -> None:
+            if left[0]:
+                left[0] -= 1
+                return
+            self.dynamodb.meta.events.unregister(name, hook)
+            action()
+
+        name = f"{when}-call.dynamodb.{operation}"
+        self.dynamodb.meta.events.register(name, hook)
 
     def configure(self, **settings: str) -> None:
         """The same shop with other settings, named as in the environment but in lower case."""
@@ -152,22 +225,24 @@ class Shop:
     def _table(self) -> None:
         self.dynamodb = boto3.client("dynamodb")
         create_table(self.dynamodb, "payments")
-        table = boto3.resource("dynamodb").Table("payments")
+        self.table = boto3.resource("dynamodb").Table("payments")
         for sku, (name, price, currency, units) in CATALOGUE.items():
-            table.put_item(
-                Item={
-                    "pk": f"STOCK#{sku}",
-                    "sk": "STOCK",
-                    "sku": sku,
-                    "name": name,
-                    "unit_price": price,
-                    "currency": currency,
-                    "available": units,
-                    "reserved": 0,
-                    "committed": 0,
-                }
-            )
-        self.table = table
+            self.stock_up(sku, name, price, currency, units)
+
+    def stock_up(self, sku: str, name: str, price: int, currency: str, units: int) -> None:
+        self.table.put_item(
+            Item={
+                "pk": f"STOCK#{sku}",
+                "sk": "STOCK",
+                "sku": sku,
+                "name": name,
+                "unit_price": price,
+                "currency": currency,
+                "available": units,
+                "reserved": 0,
+                "committed": 0,
+            }
+        )
 
     def _backend(self, settings: Settings) -> Backend:
         secrets = SecretStore(
@@ -175,14 +250,14 @@ class Shop:
         )
         chapa = Chapa(settings, secrets)
         for prefix in list(chapa.session.adapters):
-            chapa.session.mount(prefix, Adapter(self.simulator))
+            chapa.session.mount(prefix, self.line)
         return Backend(
             settings=settings,
             rules=settings.rules,
             secrets=secrets,
             repository=Repository(self.dynamodb, "payments", sleep=self._sleep),
             chapa=chapa,
-            queue=Queue(self.sqs, self.queue_url),
+            queue=Queue(self.messages, settings.queue_url),  # type: ignore[arg-type]
             clock=lambda: self.clock().timestamp(),
             monotonic=lambda: self.clock().timestamp(),
             sleep=self._sleep,
@@ -202,7 +277,9 @@ class Shop:
     def call(self, function: str, event: Mapping[str, Any]) -> Any:
         """Invoke a function of the product, as deployed, on this shop."""
         app = import_module(f"functions.{function}.app")
-        with patch.object(app, "backend", self.backend):
+        with patch.object(app, "backend", self.backend), catch_warnings():
+            # Who dies has counted nothing, which Powertools remarks upon.
+            filterwarnings("ignore", "No application metrics to publish")
             return app.handler(dict(event), Context())
 
     def http(self, function: str, event: Mapping[str, Any]) -> Answer:
@@ -269,19 +346,12 @@ class Shop:
         return self.work()
 
     def work(self) -> int:
-        """Hand every message of the queue to the worker once; how many there were."""
+        """Hand every message that is there to the worker; how many there were."""
         worked = 0
-        while messages := self.sqs.receive_message(
-            QueueUrl=self.queue_url, MaxNumberOfMessages=10
-        ).get("Messages"):
-            for message in messages:
-                records = [{"messageId": message["MessageId"], "body": message["Body"]}]
-                answer = self.call("reconcile", {"Records": records})
-                assert answer == {"batchItemFailures": []}
-                self.sqs.delete_message(
-                    QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
-                )
-                worked += 1
+        while message := self.messages.receive():
+            records = [{"messageId": "1", "body": message}]
+            assert self.call("reconcile", {"Records": records}) == {"batchItemFailures": []}
+            worked += 1
         return worked
 
     def story(self, order_id: str) -> Story:

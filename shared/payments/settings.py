@@ -6,6 +6,7 @@ setting in the message.
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 SECRET_SECONDS = 60
 """How long a process believes in the secret it read, so the longest a rotation takes to arrive."""
+
+
+_API_KEY = re.compile(r"CHASECK(?P<test>_TEST)?-[\x21-\x7e]+")
+"""Checked to its end: a key pasted with a line break could not be sent as a header."""
 
 
 def _split(value: object) -> object:
@@ -115,16 +120,18 @@ class Secret:
 def mode_of(api_key: str, chapa_url: str) -> str:
     """The mode that a key works in.
 
-    Raises ConfigurationError for a key that does not belong to this URL: another version's key
-    prefix (sent to v1 it would be refused; the reverse would charge 100 times too much or too
-    little), or a live key on anything but TLS.
+    Raises ConfigurationError for a key that cannot be one, or does not belong to this URL: another
+    version's key prefix (sent to v1 it would be refused; the reverse would charge 100 times too
+    much or too little), or a live key on anything but TLS.
     """
-    if api_key.startswith("CHASECK_TEST-"):
-        return "test"
-    if not api_key.startswith("CHASECK-"):
+    key = _API_KEY.fullmatch(api_key)
+    if key is None:
         raise ConfigurationError(
-            "api_key: must start with CHASECK- or CHASECK_TEST-, as secret keys of Chapa's v1 do"
+            "api_key: must be CHASECK- or CHASECK_TEST- and printable ASCII without spaces,"
+            " as secret keys of Chapa's v1 are"
         )
+    if key["test"]:
+        return "test"
     if not chapa_url.startswith("https://"):
         raise ConfigurationError("api_key: a live key is sent over https only; see CHAPA_URL")
     return "live"

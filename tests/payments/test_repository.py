@@ -1,0 +1,277 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from payments import domain
+from payments.domain import Line, Order, Rules, Said, Story, Verification
+from payments.errors import Busy, OutOfStock
+from payments.repository import CONFLICT_TRIES, DUE_SHARDS, Repository, Stale
+from payments.states import OrderStatus, PaymentStatus, StockStatus
+from tests.shop import Shop, create_table
+
+NOW = 1_800_000_000
+RULES = Rules(1800, 60, (90,), (3600,), 86400, "reserve")
+
+
+def new_order(order_id: str = "a" * 20, **changes: Any) -> Order:
+    order = Order(
+        order_id=order_id,
+        user_id="abebe",
+        amount=90_000,
+        currency="ETB",
+        lines=(Line("COFFEE-250", "Yirgacheffe coffee, 250 g", 2, 45_000),),
+        created_at=NOW,
+        expires_at=NOW + 1800,
+        request_hash="hash",
+        customer={"first_name": "አበበ"},
+        due_at=NOW + 1800,
+    )
+    return replace(order, **changes)
+
+
+def saved(shop: Shop, story: Story | None = None) -> Story:
+    return shop.backend.repository.save(None, story or domain.place(new_order()))
+
+
+def begun(shop: Shop) -> Story:
+    placed = saved(shop)
+    return shop.backend.repository.save(placed, domain.begin(placed, "tx", NOW, RULES))
+
+
+def test_what_is_saved_is_what_is_read(shop: Shop) -> None:
+    story = begun(shop)
+    assert shop.backend.repository.read(story.order.order_id) == story
+    assert (story.order.version, story.order.events) == (2, 2)
+
+
+def test_an_order_that_nobody_placed_is_not_there(shop: Shop) -> None:
+    assert shop.backend.repository.read("b" * 20) is None
+    assert shop.backend.repository.read_with_ledger("b" * 20) is None
+
+
+def test_saving_nothing_writes_nothing(shop: Shop) -> None:
+    story = begun(shop)
+    before = shop.dump()
+    assert shop.backend.repository.save(story, story) is story
+    assert shop.dump() == before
+
+
+def test_an_order_is_placed_once(shop: Shop) -> None:
+    saved(shop)
+    before = shop.dump()
+    with pytest.raises(Stale):
+        saved(shop)
+    assert shop.dump() == before
+
+
+def test_whoever_read_before_another_wrote_must_read_again(shop: Shop) -> None:
+    story = begun(shop)
+    repository = shop.backend.repository
+    repository.save(story, domain.nudged(story, NOW))
+    before = shop.dump()
+    with pytest.raises(Stale):
+        repository.save(story, domain.opened(story, "tx", "https://pay", NOW))
+    assert shop.dump() == before
+
+
+def change_status(shop: Shop, order_id: str, key: str, status: str) -> None:
+    """As nobody should: past the version."""
+    shop.table.update_item(
+        Key={"pk": f"ORDER#{order_id}", "sk": key},
+        UpdateExpression="SET #status = :status",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": status},
+    )
+
+
+def test_the_table_itself_refuses_what_may_not_follow(shop: Shop) -> None:
+    story = begun(shop)
+    change_status(shop, story.order.order_id, "PAYMENT#tx", "succeeded")
+    before = shop.dump()
+    with pytest.raises(Stale):  # Though the version is the one that was read.
+        shop.backend.repository.save(story, story.with_payment("tx", status=PaymentStatus.FAILED))
+    assert shop.dump() == before
+
+
+def test_the_table_itself_refuses_to_end_an_order_twice(shop: Shop) -> None:
+    story = saved(shop)
+    change_status(shop, story.order.order_id, "ORDER", "paid")
+    before = shop.dump()
+    with pytest.raises(Stale):
+        shop.backend.repository.save(story, domain.expire(story, NOW + 1800))
+    assert shop.dump() == before
+
+
+def test_stock_moves_with_the_order(shop: Shop) -> None:
+    repository = shop.backend.repository
+    assert shop.stock("COFFEE-250") == (10, 0, 0)
+    story = begun(shop)
+    assert shop.stock("COFFEE-250") == (8, 2, 0)
+    paid = Verification(Said.PAID, "tx", 90_000, "ETB", "test", "AP1", "success")
+    repository.save(story, domain.decide(story, "tx", paid, NOW, "test", RULES).story)
+    assert shop.stock("COFFEE-250") == (8, 0, 2)
+
+
+def test_an_order_takes_only_what_is_there(shop: Shop) -> None:
+    lines = (Line("MUG", "Mug", 3, 15_050), Line("LAST", "The last one", 1, 100))
+    before = shop.dump()
+    with pytest.raises(OutOfStock) as raised:
+        saved(shop, domain.place(new_order(lines=lines)))
+    assert raised.value.members["skus"] == ["MUG"]
+    assert shop.dump() == before
+
+
+def test_a_price_that_changed_since_it_was_read_is_read_again(shop: Shop) -> None:
+    lines = (Line("MUG", "Mug", 1, 15_049),)
+    with pytest.raises(Stale):
+        saved(shop, domain.place(new_order(lines=lines)))
+    assert shop.stock("MUG") == (2, 0, 0)
+
+
+def test_a_late_success_cannot_take_stock_that_is_gone(shop: Shop) -> None:
+    story = saved(shop, domain.place(new_order(lines=(Line("LAST", "The last one", 1, 100),))))
+    expired = shop.backend.repository.save(story, domain.expire(story, NOW + 1800))
+    assert shop.stock("LAST") == (1, 0, 0)
+    other = new_order("b" * 20, lines=(Line("LAST", "The last one", 1, 100),))
+    saved(shop, domain.place(other))
+    before = shop.dump()
+    with pytest.raises(OutOfStock):
+        shop.backend.repository.save(
+            expired, expired.with_order(status=OrderStatus.PAID, stock=StockStatus.COMMITTED)
+        )
+    assert shop.dump() == before
+
+
+def test_the_largest_order_fits_in_one_transaction(shop: Shop) -> None:
+    lines = []
+    for number in range(90):
+        sku = f"SKU-{number}"
+        shop.stock_up(sku, sku, 1, "ETB", 1)
+        lines.append(Line(sku, sku, 1, 1))
+    story = saved(shop, domain.place(new_order(lines=tuple(lines), amount=90)))
+    story = shop.backend.repository.save(story, domain.begin(story, "tx", NOW, RULES))
+    paid = Verification(Said.PAID, "tx", 90, "ETB", "test", "AP1", "success")
+    shop.backend.repository.save(story, domain.decide(story, "tx", paid, NOW, "test", RULES).story)
+    assert shop.stock("SKU-89") == (0, 0, 1)
+
+
+def test_the_ledger_counts_without_a_gap(shop: Shop) -> None:
+    story = begun(shop)
+    repository = shop.backend.repository
+    story = repository.save(story, domain.nudged(story, NOW))
+    repository.save(story, domain.opened(story, "tx", "https://pay", NOW))
+    keys = [item["sk"] for item in shop.dump() if str(item["sk"]).startswith("EVENT#")]
+    assert keys == ["EVENT#000001", "EVENT#000002", "EVENT#000003"]
+    assert shop.ledger(story.order.order_id) == [
+        "order.placed",
+        "payment.initializing",
+        "payment.pending",
+    ]
+
+
+class TestDue:
+    def test_only_what_is_due_is_found(self, shop: Shop) -> None:
+        for number in range(20):
+            order_id = f"{number:020d}"
+            saved(shop, domain.place(new_order(order_id, due_at=NOW + number, lines=())))
+        found = set(shop.backend.repository.due(NOW + 9))
+        assert found == {f"{number:020d}" for number in range(10)}
+
+    def test_what_is_not_due_any_more_leaves_the_index(self, shop: Shop) -> None:
+        story = saved(shop)
+        shop.backend.repository.save(story, story.with_order(due_at=None))
+        assert list(shop.backend.repository.due(NOW + 10_000)) == []
+
+    def test_orders_are_spread_over_the_shards(self, shop: Shop) -> None:
+        for number in range(64):
+            saved(shop, domain.place(new_order(f"{number:020d}", lines=())))
+        shards = {item["due_shard"] for item in shop.dump() if "due_shard" in item}
+        assert len(shards) == DUE_SHARDS
+
+
+class TestLooks:
+    def test_one_look_is_taken_in_its_time(self, shop: Shop) -> None:
+        order_id = begun(shop).order.order_id
+        claim = shop.backend.repository.claim_look
+        assert claim(order_id, "tx", NOW, 3)
+        assert not claim(order_id, "tx", NOW + 2, 3)
+        assert claim(order_id, "tx", NOW + 3, 3)
+
+    def test_a_payment_that_is_not_there_has_no_look_to_take(self, shop: Shop) -> None:
+        assert not shop.backend.repository.claim_look("b" * 20, "tx", NOW, 3)
+        assert shop.dump() == [i for i in shop.dump() if str(i["pk"]).startswith("STOCK#")]
+
+
+class TestProducts:
+    def test_only_known_products_are_found(self, shop: Shop) -> None:
+        found = shop.backend.repository.products(["MUG", "NOTHING"])
+        assert {sku: p.unit_price for sku, p in found.items()} == {"MUG": 15_050}
+
+
+class Conflicting:
+    """A client whose transactions are cancelled as DynamoDB cancels them; moto never does."""
+
+    def __init__(self, client: Any, codes: list[str]) -> None:
+        self._client = client
+        self.exceptions = client.exceptions
+        self.codes = codes
+        self.calls = 0
+
+    def transact_write_items(self, TransactItems: list[Any]) -> Any:  # noqa: N803
+        self.calls += 1
+        if not self.codes:
+            return self._client.transact_write_items(TransactItems=TransactItems)
+        code = self.codes.pop(0)
+        if code == "TransactionInProgressException":
+            raise self.exceptions.TransactionInProgressException(
+                {"Error": {"Code": code, "Message": ""}}, "TransactWriteItems"
+            )
+        reasons = [{"Code": "None"} for _ in TransactItems]
+        reasons[0] = {"Code": code}
+        error: Any = {
+            "Error": {"Code": "TransactionCanceledException", "Message": code},
+            "CancellationReasons": reasons,
+        }
+        raise self.exceptions.TransactionCanceledException(error, "TransactWriteItems")
+
+
+class TestConflicts:
+    @pytest.fixture
+    def client(self) -> Iterator[Any]:
+        with mock_aws():
+            client = boto3.client("dynamodb")
+            create_table(client, "payments")
+            yield client
+
+    @pytest.mark.parametrize(
+        "code",
+        ["TransactionConflict", "ThrottlingError", "TransactionInProgressException"],
+    )
+    def test_a_transaction_that_met_another_is_tried_again(self, client: Any, code: str) -> None:
+        slept: list[float] = []
+        conflicting = Conflicting(client, [code, code])
+        repository = Repository(conflicting, "payments", sleep=slept.append)  # type: ignore[arg-type]
+        repository.save(None, domain.place(new_order(lines=())))
+        assert (conflicting.calls, len(slept)) == (3, 2)
+
+    def test_it_gives_up_in_the_end(self, client: Any) -> None:
+        conflicting = Conflicting(client, ["TransactionConflict"] * 100)
+        repository = Repository(conflicting, "payments", sleep=lambda _: None)  # type: ignore[arg-type]
+        with pytest.raises(Busy):
+            repository.save(None, domain.place(new_order(lines=())))
+        assert conflicting.calls == CONFLICT_TRIES
+
+    def test_a_transaction_that_can_never_succeed_is_a_bug(self, client: Any) -> None:
+        conflicting = Conflicting(client, ["ValidationError"])
+        repository = Repository(conflicting, "payments", sleep=lambda _: None)  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="ValidationError"):
+            repository.save(None, domain.place(new_order(lines=())))
+
+    def test_other_errors_of_aws_are_not_hidden(self, client: Any) -> None:
+        with pytest.raises(ClientError):
+            Repository(client, "nowhere").read("a" * 20)
