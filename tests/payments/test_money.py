@@ -95,7 +95,7 @@ def test_other_text_is_no_amount(value: object) -> None:
     assert parse_amount(value) is None
 
 
-@pytest.mark.parametrize("text", ["١٠٠", "１００", "፩፪", "1٫5", "²"])
+@pytest.mark.parametrize("text", ["१००", "\uff11\uff10\uff10", "፩፪", "²"])
 def test_only_ascii_digits_are_digits(text: str) -> None:
     assert parse_amount(text) is None
 

@@ -1,0 +1,150 @@
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Metrics
+
+from payments.domain import Event
+from payments.telemetry import announce, count, metrics, scrub
+
+PRIVATE = {
+    "an e-mail address": "abebe.bikila@shop.example",
+    "an Amharic address": "አበበ@shop.example",
+    "an address in quotes": '"abebe@shop.example"',
+    "a national number": "0911234567",
+    "an international number": "+251911234567",
+    "a number with spaces": "+251 91 123 4567",
+    "a number with hyphens": "0911-23-45-67",
+    "a card number": "4200 0000 0000 0000",
+    "a test key": "CHASECK_TEST-0123456789abcdef",
+    "a live key": "CHASECK-abcdefghijkl",
+    "a live key in lower case": "chaseck-abcdefghijkl",
+    "a public key": "CHAPUBK_TEST-abcdefghijkl",
+    "a test key of v2": "CHAPA_TEST_abcdefghijkl",
+    "a live key of v2": "CHAPA_LIVE_abcdefghijkl",
+}
+
+
+@pytest.mark.parametrize("private", PRIVATE.values(), ids=PRIVATE)
+@pytest.mark.parametrize("sentence", ["{}", "Refused: {}.", "before {} after", "({})", "a={}&b=c"])
+def test_words_from_outside_lose_what_is_private(sentence: str, private: str) -> None:
+    scrubbed = scrub(sentence.format(private))
+
+    assert private.strip('"') not in scrubbed
+    assert "[removed]" in scrubbed
+
+
+def test_everything_private_goes_not_only_the_first() -> None:
+    scrubbed = scrub(" and ".join(PRIVATE.values()))
+
+    assert not any(private in scrubbed for private in PRIVATE.values())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Transaction reference has been used before",
+        "The customization.title must not exceed 16 characters.",
+        "Invalid currency, XXX is not supported",
+        "amount must be greater than 0",
+        "failed/cancelled",
+        "",
+    ],
+)
+def test_words_that_are_not_private_stay(words: str) -> None:
+    assert scrub(words) == words
+
+
+def test_long_words_are_cut() -> None:
+    assert scrub("a" * 1_000) == "a" * 300
+    assert scrub("a" * 1_000, limit=40) == "a" * 40
+
+
+def test_a_word_without_end_is_scrubbed_as_fast_as_its_beginning() -> None:
+    """Over all of it the search would take an hour."""
+    assert scrub("a" * 1_000_000) == "a" * 300
+
+
+def test_a_key_is_removed_before_the_rest_is_cut() -> None:
+    assert "CHASECK" not in scrub("a" * 25 + " CHASECK-abcdefghijkl", limit=40)
+
+
+@pytest.fixture
+def clean_metrics() -> Iterator[Metrics]:
+    metrics.clear_metrics()
+    yield metrics
+    metrics.clear_metrics()
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    written: list[dict[str, Any]] = []
+
+    def info(message: str, **more: Any) -> None:
+        written.append({"message": message, **json.loads(json.dumps(more))})
+
+    monkeypatch.setattr("payments.telemetry.logger.info", info)
+    return written
+
+
+def test_an_event_becomes_a_line_and_a_count(
+    clean_metrics: Metrics, lines: list[dict[str, Any]]
+) -> None:
+    announce("an-order", [Event("payment.review", 1_000, {"tx_ref": "a-ref", "reason": "amount"})])
+
+    assert lines == [
+        {
+            "message": "payment.review",
+            "order_id": "an-order",
+            "tx_ref": "a-ref",
+            "reason": "amount",
+        }
+    ]
+    assert set(clean_metrics.metric_set) == {"PaymentReview"}
+
+
+@pytest.mark.parametrize(
+    ("event", "metric"),
+    [
+        ("order.placed", "OrderPlaced"),
+        ("order.paid", "OrderPaid"),
+        ("payment.surplus", "PaymentSurplus"),
+        ("refund.requested", "RefundRequested"),
+    ],
+)
+def test_the_metric_is_named_after_the_event(
+    clean_metrics: Metrics, lines: list[dict[str, Any]], event: str, metric: str
+) -> None:
+    announce("an-order", [Event(event, 1_000, {})])
+
+    assert set(clean_metrics.metric_set) == {metric}
+
+
+def test_each_event_has_its_own_line_and_is_counted(
+    clean_metrics: Metrics, lines: list[dict[str, Any]]
+) -> None:
+    announce("an-order", [Event("payment.closed", 1_000, {"tx_ref": ref}) for ref in "abc"])
+
+    assert [line["tx_ref"] for line in lines] == ["a", "b", "c"]
+    assert clean_metrics.metric_set["PaymentClosed"]["Value"] == [1, 1, 1]
+
+
+def test_nothing_happened_and_nothing_is_said(
+    clean_metrics: Metrics, lines: list[dict[str, Any]]
+) -> None:
+    announce("an-order", [])
+
+    assert not lines
+    assert not clean_metrics.metric_set
+
+
+def test_a_count_is_one_of_something(clean_metrics: Metrics) -> None:
+    count("Something")
+    count("Something")
+
+    assert clean_metrics.metric_set["Something"] == {
+        "Unit": "Count",
+        "StorageResolution": 60,
+        "Value": [1, 1],
+    }
