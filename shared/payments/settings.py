@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 SECRET_SECONDS = 60
 """How long a process believes in the secret it read, so the longest a rotation takes to arrive."""
 
-
 _API_KEY = re.compile(r"CHASECK(?P<test>_TEST)?-[\x21-\x7e]+")
 """Checked to its end: a key pasted with a line break could not be sent as a header."""
 
