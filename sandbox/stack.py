@@ -41,6 +41,7 @@ STACK_NAME = "chapa-payments"
 BUCKET = "artifacts"
 FUNCTIONS = ("checkout", "initialize", "webhook", "status", "expire", "reconcile")
 USERS = ("abebe", "sara")
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 START_SECONDS = 60
 STOP_SECONDS = 10
@@ -76,6 +77,8 @@ class Stack:
     """One running stack. With port 0 everything listens on free ports.
 
     `params` are template parameters; `chapa_url` is a provider to use instead of the simulator.
+    With `enforce_permissions` a function may do what its policies in the template allow and no
+    more, and the credentials must be those of `client`; otherwise any will do.
     Raises StackError with one sentence when it cannot be started.
     """
 
@@ -87,6 +90,7 @@ class Stack:
         chapa_url: str = "",
         params: Mapping[str, str] | None = None,
         retry_seconds: float = 2,
+        enforce_permissions: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.state_dir = state_dir.resolve()
@@ -95,6 +99,7 @@ class Stack:
         self.params = dict(params or {})
         self.retry_seconds = retry_seconds
         self.description: Description | None = None
+        self.enforce_permissions = enforce_permissions
         self._say = say
         self._outlives_us = False
         self._children: list[subprocess.Popen[bytes]] = []
@@ -186,6 +191,8 @@ class Stack:
                 # They would listen on ports of their own.
                 "IOT_MTLS_ENABLED": "0",
                 "SFTP_ENABLED": "0",
+                **CREDENTIALS,
+                "AUTH": str(self.enforce_permissions).lower(),
             },
         )
         chapa_url = self.chapa_url
@@ -251,6 +258,8 @@ class Stack:
             },
             users=_sign_in(endpoint, outputs),
         )
+        if self.enforce_permissions:
+            _allow_batches(endpoint, description["functions"]["expire"])
         _write_private(self.state_dir / "stack.json", json.dumps(description, indent=2) + "\n")
         self._say(f"Seeded and signed in in {time.monotonic() - started:.1f} s.")
         return description
@@ -403,10 +412,27 @@ def client(service: str, endpoint_url: str) -> Any:
             "credentials_file": (None, None, os.devnull, None),
         }
     )
-    return boto3.Session("test", "test", botocore_session=session, region_name=REGION).client(
+    aws = boto3.Session(
+        CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        botocore_session=session,
+        region_name=REGION,
+    )
+    return aws.client(
         service,  # type: ignore[call-overload]
         endpoint_url=endpoint_url,
         config=Config(proxies={}, retries={"total_max_attempts": 2, "mode": "standard"}),
+    )
+
+
+def _allow_batches(endpoint: str, function: str) -> None:
+    """On AWS `sqs:SendMessage` covers batches; MiniStack asks for an action that AWS has not."""
+    configured = client("lambda", endpoint).get_function_configuration(FunctionName=function)
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessageBatch", "Resource": "*"}
+    client("iam", endpoint).put_role_policy(
+        RoleName=configured["Role"].rpartition("/")[2],
+        PolicyName="SendMessageBatch",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
     )
 
 
@@ -447,8 +473,7 @@ def _sam(command: list[str], log: Path, environment: Mapping[str, str] | None = 
             env={
                 # pip, which it calls, may need all that this machine says about the network.
                 **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PYTHON"))},
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
+                **CREDENTIALS,
                 "AWS_CONFIG_FILE": os.devnull,
                 "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
                 "NO_PROXY": HOST,

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -249,6 +250,43 @@ def test_a_stack_comes_up_whole_and_leaves_nothing(tmp_path: Path) -> None:
     assert not any(Process(**process).running for process in started)
     assert not (tmp_path / "stack.json").exists()
     assert not (tmp_path / "tmp").exists()
+
+
+def test_functions_need_no_more_than_the_template_allows_them(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, enforce_permissions=True)
+    with stack as described:
+        token = described["users"]["abebe"]["token"]
+        order = post(
+            f"{described['api_url']}/orders", token, {"items": [{"sku": "jebena", "quantity": 1}]}
+        )
+        payment = post(f"{described['api_url']}/payments", token, {"order_id": order["order_id"]})
+        assert payment["status"] == "pending"
+        swept = stack.client("lambda").invoke(FunctionName=described["functions"]["expire"])
+        assert "FunctionError" not in swept
+        swept["Payload"].close()
+
+        # And it is these policies that let them.
+        iam, function = stack.client("iam"), described["functions"]["checkout"]
+        configured = stack.client("lambda").get_function_configuration(FunctionName=function)
+        role = configured["Role"].rpartition("/")[2]
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            iam.delete_role_policy(RoleName=role, PolicyName=policy)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(
+                f"{described['api_url']}/orders",
+                token,
+                {"items": [{"sku": "jebena", "quantity": 1}]},
+            )
+        refused.value.close()
+        assert refused.value.code >= 500
+
+
+def post(url: str, token: str, body: object) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
+    with urllib.request.urlopen(request) as response:  # noqa: S310
+        answer: dict[str, Any] = json.load(response)
+    return answer
 
 
 def redeploy(stack: Stack, parameter: str, value: str) -> None:
