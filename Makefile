@@ -7,6 +7,8 @@ export PORT CHAPA_URL ORDER_TTL_SECONDS PARAMS
 
 # Whatever virtual environment this was called from is not the one it works in.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# Nothing here is for anybody's AWS account.
+unexport AWS_PROFILE AWS_DEFAULT_PROFILE AWS_ENDPOINT_URL
 export SAM_CLI_TELEMETRY := 0
 
 PYTHON := .venv/bin/python

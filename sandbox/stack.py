@@ -479,6 +479,7 @@ def _sam(command: list[str], log: Path, environment: Mapping[str, str] | None = 
                 "NO_PROXY": HOST,
                 "no_proxy": HOST,
                 "SAM_CLI_TELEMETRY": "0",
+                "__SAM_CLI_APP_DIR": str(BUILDS),  # not the user's home
                 **(environment or {}),
             },
             stdin=subprocess.DEVNULL,
