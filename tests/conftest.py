@@ -11,10 +11,12 @@ os.environ.pop("AWS_PROFILE", None)
 os.environ.pop("AWS_ENDPOINT_URL", None)
 
 from collections.abc import Iterator
+from io import StringIO
 
 import pytest
 from moto import mock_aws
 
+from payments.telemetry import logger
 from tests.shop import Shop
 
 
@@ -23,3 +25,11 @@ def shop() -> Iterator[Shop]:
     """A shop on an AWS and a Chapa inside this process, whose clock stands still."""
     with mock_aws():
         yield Shop()
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    """What the functions log, as it would arrive at CloudWatch."""
+    stream = StringIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", stream)
+    return stream

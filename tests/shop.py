@@ -148,6 +148,8 @@ class Messages:
         self._clock = clock
         self._waiting: list[tuple[float, str]] = []
         self.broken = False
+        self.refused = 0
+        """How many of the next batch's entries are not taken."""
 
     def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803
         if self.broken:
@@ -155,9 +157,11 @@ class Messages:
         self._waiting.append((self._clock().timestamp() + DelaySeconds, MessageBody))
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
-        for entry in Entries:
+        failed, taken = Entries[: self.refused], Entries[self.refused :]
+        self.refused = 0
+        for entry in taken:
             self.send_message(QueueUrl, entry["MessageBody"], 0)
-        return {"Successful": Entries}
+        return {"Successful": taken, "Failed": failed}
 
     def receive(self) -> str | None:
         for message in sorted(self._waiting):
@@ -179,10 +183,8 @@ class Shop:
         self._table()
         self.messages = Messages(self.clock)
         self._secrets = boto3.client("secretsmanager")
-        self._secrets.create_secret(
-            Name="chapa",
-            SecretString=json.dumps({"api_key": API_KEY, "webhook_secret": WEBHOOK_SECRET}),
-        )
+        self._secrets.create_secret(Name="chapa", SecretString="{}")
+        self.set_secret()
         self.simulator = Simulator(
             api_keys=[API_KEY],
             clock=self.clock,
@@ -274,13 +276,28 @@ class Shop:
     def now(self) -> int:
         return int(self.clock().timestamp())
 
-    def call(self, function: str, event: Mapping[str, Any]) -> Any:
+    def set_secret(self, **values: str | None) -> None:
+        """Seen by what is configured after it, or a minute later."""
+        secret = {"api_key": API_KEY, "webhook_secret": WEBHOOK_SECRET} | values
+        self._secrets.put_secret_value(SecretId="chapa", SecretString=json.dumps(secret))
+
+    def count_reads(self) -> list[str]:
+        """A list that grows with every call to DynamoDB from now on."""
+        calls: list[str] = []
+
+        def hook(model: Any, **_: Any) -> None:
+            calls.append(model.name)
+
+        self.dynamodb.meta.events.register("before-call.dynamodb", hook)
+        return calls
+
+    def call(self, function: str, event: Mapping[str, Any], milliseconds: int = 29_000) -> Any:
         """Invoke a function of the product, as deployed, on this shop."""
         app = import_module(f"functions.{function}.app")
         with patch.object(app, "backend", self.backend), catch_warnings():
             # Who dies has counted nothing, which Powertools remarks upon.
             filterwarnings("ignore", "No application metrics to publish")
-            return app.handler(dict(event), Context())
+            return app.handler(dict(event), Context(milliseconds=milliseconds))
 
     def http(self, function: str, event: Mapping[str, Any]) -> Answer:
         answer = self.call(function, event)

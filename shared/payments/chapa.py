@@ -37,6 +37,8 @@ from payments.telemetry import count, logger, scrub
 CONNECT_SECONDS = 4.0
 READ_SECONDS = 20.0
 READ_RETRIES = 2
+PAUSE_SECONDS = 1
+"""The longest wait before a question is asked again, whatever Retry-After says."""
 IDLE_SECONDS = 20.0
 """A connection unused for longer is not trusted with a POST: a frozen function does not notice
 that the other side hung up, and a POST lost that way could not be told from one that acted."""
@@ -104,7 +106,7 @@ class Chapa:
         self._settings = settings
         self._secrets = secrets
         self._clock = clock
-        self._used_at = clock()
+        self._acted_at = clock()
         self.session = requests.Session()
         self.session.headers.update({"Accept": "application/json"})
         self.session.trust_env = False  # A proxy or .netrc of the machine is not ours to use.
@@ -118,7 +120,7 @@ class Chapa:
                     status_forcelist={429, 500, 502, 503, 504},
                     backoff_factor=0.2,
                     backoff_jitter=0.2,
-                    retry_after_max=2,
+                    retry_after_max=PAUSE_SECONDS,
                     raise_on_status=False,
                 )
             ),
@@ -152,7 +154,7 @@ class Chapa:
             body["return_url"] = f"{settings.return_url}{mark}tx_ref={payment.tx_ref}"
 
         reply, envelope = self._act("POST", "/transaction/initialize", time_left, body)
-        if reply.status_code != 200 or (envelope.status or "").lower() == "failed":
+        if reply.status_code != 200 or (envelope.status or "").strip().lower() == "failed":
             raise self._refused(reply, envelope)
         try:
             checkout_url = Checkout.model_validate(envelope.data).checkout_url
@@ -209,11 +211,15 @@ class Chapa:
         return reply.status_code in {200, 400, 404}
 
     def _trusted(self, url: str) -> bool:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
         hosts = self._settings.checkout_hosts
         if "*" in hosts:
             return parts.scheme in {"http", "https"}
-        return parts.scheme == "https" and parts.hostname in hosts
+        # Not `hostname`: browsers read `https://evil\@host/` as a page of evil.
+        return parts.scheme == "https" and parts.netloc.lower() in hosts
 
     def _refused(self, reply: requests.Response, envelope: Envelope) -> ProviderError:
         words = envelope.message if isinstance(envelope.message, str) else ""
@@ -228,18 +234,23 @@ class Chapa:
             return ProviderFailed("the reference was used before")
         if reply.status_code in {200, 400, 422}:
             return ProviderRejected("refused", provider_message=envelope.message)
-        return ProviderFailed(f"HTTP {reply.status_code}", may_have_acted=False)
+        # Only a refusal is certain; 201 or a redirect is not what was agreed, but no refusal.
+        return ProviderFailed(f"HTTP {reply.status_code}", may_have_acted=reply.status_code < 400)
 
     def _ask(self, path: str, time_left: float) -> tuple[requests.Response, Envelope]:
         tries = READ_RETRIES + 1
-        return self._send("GET", path, time_left / tries)
+        return self._send("GET", path, (time_left - READ_RETRIES * PAUSE_SECONDS) / tries)
 
     def _act(
         self, method: str, path: str, time_left: float, body: dict[str, Any] | None = None
     ) -> tuple[requests.Response, Envelope]:
-        if self._clock() - self._used_at > IDLE_SECONDS:
+        # Questions have connections of their own: one that was just used says nothing here.
+        if self._clock() - self._acted_at > IDLE_SECONDS:
             self.session.close()
-        return self._send(method, path, time_left, body)
+        try:
+            return self._send(method, path, time_left, body)
+        finally:
+            self._acted_at = self._clock()
 
     def _send(
         self, method: str, path: str, time_left: float, body: dict[str, Any] | None = None
@@ -264,11 +275,10 @@ class Chapa:
             raise ProviderTimeout("no answer in time") from None
         except requests.ConnectionError as error:
             raise _connection_error(error) from None
-        except requests.RequestException as error:
-            # A body cut short, an encoding that is none: something answered, but what?
+        except (requests.RequestException, ValueError) as error:
+            # A body cut short, an encoding or a Location that is none: something answered, but
+            # what? requests lets the ValueError of a URL out of a redirect that it only looks at.
             raise ProviderFailed(f"a broken answer ({type(error).__name__})") from None
-        finally:
-            self._used_at = self._clock()
         if reply.status_code == 401:
             count("ProviderRefusedKey")
             logger.error("the provider refused our API key", path=path.split("/")[1])
@@ -281,7 +291,8 @@ class Chapa:
             return reply, Envelope.model_validate(
                 json.loads(reply.content, parse_float=Decimal, parse_constant=_no_constant)
             )
-        except (ValueError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError):
+            # Decimal refuses an exponent that has no end with an ArithmeticError.
             raise ProviderFailed(f"HTTP {reply.status_code} without an envelope") from None
 
 

@@ -91,7 +91,8 @@ def respond(status: int, body: Mapping[str, Any], **headers: str) -> Response:
             "cache-control": "no-store",
             **{name.replace("_", "-"): value for name, value in headers.items()},
         },
-        "body": json.dumps(body, ensure_ascii=False, separators=(",", ":")),
+        # The provider's own words are handed on, and may hold numbers, which are read as Decimal.
+        "body": json.dumps(body, ensure_ascii=False, separators=(",", ":"), default=str),
     }
 
 

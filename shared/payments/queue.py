@@ -17,7 +17,7 @@ class Queue:
     def send(self, order_id: str, delay: int) -> None:
         """Raises botocore's errors when the message is not stored. `delay` is in seconds."""
         self._client.send_message(
-            QueueUrl=self._url, MessageBody=_message(order_id), DelaySeconds=min(delay, 900)
+            QueueUrl=self._url, MessageBody=message_for(order_id), DelaySeconds=min(delay, 900)
         )
 
     def send_all(self, order_ids: Iterable[str]) -> tuple[int, int]:
@@ -27,7 +27,7 @@ class Queue:
             answer = self._client.send_message_batch(
                 QueueUrl=self._url,
                 Entries=[
-                    {"Id": str(number), "MessageBody": _message(order_id)}
+                    {"Id": str(number), "MessageBody": message_for(order_id)}
                     for number, order_id in enumerate(some)
                 ],
             )
@@ -36,7 +36,7 @@ class Queue:
         return sent, failed
 
 
-def _message(order_id: str) -> str:
+def message_for(order_id: str) -> str:
     return json.dumps({"order_id": order_id})
 
 
