@@ -26,7 +26,7 @@ from payments.errors import (
     ProviderUnavailable,
 )
 from payments.settings import SecretStore, Settings
-from payments.telemetry import logger, metrics
+from payments.telemetry import metrics
 from sandbox.chapa.control import Control
 from sandbox.chapa.server import Server
 from sandbox.chapa.simulator import Simulator
@@ -109,16 +109,6 @@ def net() -> Iterator[responses.RequestsMock]:
     """A network with nobody on it but who is put there."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as net:
         yield net
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What the product writes, instead of where it is written."""
-    written = io.StringIO()
-    handler = cast("Any", logger.registered_handler)
-    usual = handler.setStream(written)
-    yield written
-    handler.setStream(usual)
 
 
 @pytest.fixture(autouse=True)

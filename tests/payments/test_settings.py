@@ -1,3 +1,4 @@
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -280,7 +281,9 @@ def test_a_rotation_arrives_within_a_minute(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("broken", ["", "no JSON", {"api_key": "CHAPUBK-public"}, {}])
-def test_half_a_rotation_does_not_stop_the_shop(vault: Vault, broken: object) -> None:
+def test_half_a_rotation_does_not_stop_the_shop(
+    vault: Vault, log: io.StringIO, broken: object
+) -> None:
     vault.keep(FIRST)
     secret = vault.store.current()
     vault.keep(broken or "null")
@@ -290,7 +293,7 @@ def test_half_a_rotation_does_not_stop_the_shop(vault: Vault, broken: object) ->
 
 
 def test_a_secret_that_cannot_be_read_again_stays_and_is_asked_for_a_minute_later(
-    vault: Vault, capsys: pytest.CaptureFixture[str]
+    vault: Vault, log: io.StringIO
 ) -> None:
     vault.keep(FIRST)
     secret = vault.store.current()
@@ -376,20 +379,14 @@ def test_a_secret_does_not_show_itself(vault: Vault) -> None:
         assert "second" not in shown
 
 
-def test_a_failed_refresh_is_told_without_the_secret(
-    vault: Vault, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[tuple[str, dict[str, object]]] = []
-    monkeypatch.setattr(
-        "payments.settings.logger.error", lambda message, **more: told.append((message, more))
-    )
+def test_a_failed_refresh_is_told_without_the_secret(vault: Vault, log: io.StringIO) -> None:
     vault.keep(FIRST)
     vault.store.current()
     vault.keep(f'{{"api_key": "{LIVE_KEY}')
     vault.seconds += SECRET_SECONDS
     vault.store.current()
 
-    [(message, more)] = told
-    assert message == "secret not refreshed"
-    assert "SECRET_ID" in str(more)
-    assert LIVE_KEY not in str(more)
+    line = json.loads(log.getvalue())
+    assert (line["level"], line["message"]) == ("ERROR", "secret not refreshed")
+    assert "SECRET_ID" in line["reason"]
+    assert LIVE_KEY not in log.getvalue()
