@@ -13,8 +13,11 @@ from typing import Any, Literal
 
 from payments.states import (
     OPEN,
+    OPEN_REFUNDS,
     ORDER_MOVES,
+    PAID,
     PAYMENT_MOVES,
+    REFUND_MOVES,
     STOCK_MOVES,
     UNPAID,
     OrderStatus,
@@ -54,6 +57,8 @@ class Order:
     live: str | None = None
     """The tx_ref of the one payment whose checkout URL is handed out."""
     paid_by: str | None = None
+    cancelling: bool = False
+    """The customer wants it cancelled, and what is open is being shut."""
     due_at: int | None = None
     """When somebody should look next; None when nothing can happen by itself any more."""
     nudged_to: int | None = None
@@ -87,7 +92,11 @@ class Payment:
 
 @dataclass(frozen=True)
 class Refund:
-    """Money owed back. `reference` is ours, and the same on every try."""
+    """Money owed back. `reference` is ours, and the same on every try.
+
+    `handle` is Chapa's name for it. A refund that Chapa has without our knowing its handle is found
+    to be done by asking about the payment.
+    """
 
     reference: str
     tx_ref: str
@@ -95,6 +104,13 @@ class Refund:
     currency: str
     created_at: int
     status: RefundStatus = RefundStatus.REQUESTED
+    reason: str | None = None
+    return_stock: bool = False
+    """Whether the goods are back on the shelf once all is refunded."""
+    handle: str | None = None
+    tries: int = 0
+    """How often Chapa was asked for it; more than once only when an answer was lost."""
+    lease_until: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,13 @@ class Story:
     def open_payments(self) -> tuple[Payment, ...]:
         return tuple(p for p in self.payments if p.status in OPEN)
 
+    def refund(self, reference: str) -> Refund | None:
+        return next((r for r in self.refunds if r.reference == reference), None)
+
+    @property
+    def open_refunds(self) -> tuple[Refund, ...]:
+        return tuple(r for r in self.refunds if r.status in OPEN_REFUNDS)
+
     @property
     def unpaid(self) -> tuple[Payment, ...]:
         return tuple(p for p in self.payments if p.status in UNPAID)
@@ -153,6 +176,17 @@ class Story:
             else:
                 payments.append(payment)
         return replace(self, payments=tuple(payments))
+
+    def with_refund(self, reference: str, **changes: Any) -> "Story":
+        refunds = []
+        for refund in self.refunds:
+            if refund.reference == reference:
+                changed = replace(refund, **changes)
+                _check(REFUND_MOVES, refund.status, changed.status)
+                refunds.append(changed)
+            else:
+                refunds.append(refund)
+        return replace(self, refunds=tuple(refunds))
 
     def tell(self, name: str, at: int, **details: Any) -> "Story":
         return replace(self, news=(*self.news, Event(name, at, details)))
@@ -230,7 +264,12 @@ def place(order: Order) -> Story:
 def payable(story: Story, now: int) -> bool:
     """Whether a payment for the order may be begun or handed out."""
     order = story.order
-    return order.status is OrderStatus.PENDING and now < order.expires_at and not story.in_review
+    return (
+        order.status is OrderStatus.PENDING
+        and now < order.expires_at
+        and not order.cancelling
+        and not story.in_review
+    )
 
 
 def begin(story: Story, tx_ref: str, now: int, rules: Rules) -> Story:
@@ -330,18 +369,27 @@ def _shut(story: Story, payment: Payment, reason: str, now: int) -> Story:
     return story.tell("payment.closed", now, tx_ref=payment.tx_ref, reason=reason)
 
 
-def expire(story: Story, now: int) -> Story:
-    """Give the stock back, once nothing can pay the order any more."""
+def cancel(story: Story) -> Story:
+    """The customer does not want a pending order any more: from now on nothing may pay it."""
+    if story.order.status is not OrderStatus.PENDING:
+        return story
+    return story.with_order(cancelling=True)
+
+
+def end(story: Story, now: int) -> Story:
+    """Expire or cancel: give the stock back, once nothing can pay the order any more."""
     order = story.order
+    over = order.cancelling or now >= order.expires_at
     if (
         order.status is not OrderStatus.PENDING
-        or now < order.expires_at
+        or not over
         or story.open_payments
         or story.in_review
     ):
         return story
-    after = story.with_order(status=OrderStatus.EXPIRED, stock=StockStatus.RELEASED)
-    return after.tell("order.expired", now)
+    status = OrderStatus.CANCELLED if order.cancelling else OrderStatus.EXPIRED
+    after = story.with_order(status=status, stock=StockStatus.RELEASED)
+    return after.tell(f"order.{status}", now)
 
 
 def decide(
@@ -359,6 +407,15 @@ def decide(
         case Said.REFUNDED | Said.REVERSED if payment.status in UNPAID:
             # Money came and went before we saw it: nothing to apply, and nothing to guess.
             return _review(story, payment, f"provider says {verification.said}", now)
+        case Said.REFUNDED if payment.status in PAID and not _refunding(story, tx_ref):
+            after = story.tell("payment.refunded", now, tx_ref=tx_ref, by="provider")
+            return Decision(
+                _money_gone(after, tx_ref, PaymentStatus.REFUNDED, now), Outcome.APPLIED
+            )
+        case Said.REFUNDED if payment.status in PAID:
+            return Decision(story, Outcome.OPEN)  # By us; the refund itself says when it is done.
+        case Said.REVERSED if payment.status in PAID:
+            return Decision(_reversed(story, tx_ref, now), Outcome.APPLIED)
         case Said.FAILED if payment.status in {PaymentStatus.INITIALIZING, PaymentStatus.PENDING}:
             reason = f"provider says {verification.status}"
             after = story.with_payment(
@@ -407,24 +464,129 @@ def _paid(
     if late and rules.late_success == "review":
         return _review(story, payment, f"paid after the order was {order.status}", now, said)
 
+    after = story.with_payment(payment.tx_ref, status=PaymentStatus.SURPLUS, reason=None, **facts)
+    after = after.tell("payment.surplus", now, tx_ref=payment.tx_ref, reference=said.reference)
     refund = Refund(
         reference=f"late-{payment.tx_ref}",
         tx_ref=payment.tx_ref,
         amount=payment.amount,
         currency=payment.currency,
         created_at=now,
+        reason="Paid too late or twice",
     )
-    after = story.with_payment(payment.tx_ref, status=PaymentStatus.SURPLUS, reason=None, **facts)
-    after = replace(after, refunds=(*after.refunds, refund))
-    after = after.tell("payment.surplus", now, tx_ref=payment.tx_ref, reference=said.reference)
-    after = after.tell(
+    return Decision(request_refund(after, refund, now), Outcome.APPLIED)
+
+
+def refundable(story: Story, tx_ref: str) -> int:
+    """What is left of a payment after all that was, is being or may have been refunded of it."""
+    payment = story.payment(tx_ref)
+    if payment is None or payment.status not in PAID:
+        return 0
+    promised = sum(
+        r.amount
+        for r in story.refunds
+        if r.tx_ref == tx_ref and r.status is not RefundStatus.REVERSED
+    )
+    return (payment.paid_amount or 0) - promised
+
+
+def request_refund(story: Story, refund: Refund, now: int) -> Story:
+    """Owe money back, before Chapa hears of it. The caller has compared it with `refundable`."""
+    if refund.amount > refundable(story, refund.tx_ref):
+        raise IllegalMove(f"refund {refund.reference} is more than what is left")
+    after = replace(story, refunds=(*story.refunds, refund))
+    return after.tell(
         "refund.requested",
         now,
-        tx_ref=payment.tx_ref,
+        tx_ref=refund.tx_ref,
         refund=refund.reference,
         amount=refund.amount,
+        currency=refund.currency,
     )
-    return Decision(after, Outcome.APPLIED)
+
+
+def try_refund(story: Story, reference: str, now: int, rules: Rules) -> Story:
+    """Write ahead that Chapa is about to be asked; others leave the refund alone meanwhile."""
+    refund = story.refund(reference)
+    tries = refund.tries + 1 if refund else 1
+    return story.with_refund(reference, tries=tries, lease_until=now + rules.lease)
+
+
+def refund_accepted(story: Story, reference: str, handle: str | None, now: int) -> Story:
+    """Chapa has the refund; `handle` is None when only that much is known."""
+    refund = story.refund(reference)
+    if refund is None or refund.status is not RefundStatus.REQUESTED:
+        return story
+    after = story.with_refund(reference, status=RefundStatus.PENDING, handle=handle, lease_until=0)
+    return after.tell("refund.accepted", now, tx_ref=refund.tx_ref, refund=reference)
+
+
+def refund_unanswered(story: Story, reference: str, now: int) -> Story:
+    """Whether Chapa has it is not known: the same reference is sent again later."""
+    refund = story.refund(reference)
+    if refund is None or refund.status not in OPEN_REFUNDS:
+        return story
+    return story.with_refund(reference, lease_until=now)
+
+
+def refund_review(story: Story, reference: str, reason: str, now: int) -> Story:
+    refund = story.refund(reference)
+    if refund is None or refund.status not in OPEN_REFUNDS:
+        return story
+    after = story.with_refund(reference, status=RefundStatus.REVIEW, reason=reason, lease_until=0)
+    return after.tell("refund.review", now, tx_ref=refund.tx_ref, refund=reference, reason=reason)
+
+
+def refund_ended(story: Story, reference: str, said: Said, now: int) -> Story:
+    """Chapa says that a refund is final: `refunded` or `reversed`."""
+    refund = story.refund(reference)
+    if refund is None or refund.status not in OPEN_REFUNDS:
+        return story
+    facts = {"tx_ref": refund.tx_ref, "refund": reference, "amount": refund.amount}
+    if said is Said.REVERSED:
+        after = story.with_refund(reference, status=RefundStatus.REVERSED, lease_until=0)
+        return after.tell("refund.reversed", now, **facts)
+    after = story.with_refund(reference, status=RefundStatus.REFUNDED, lease_until=0)
+    after = after.tell("refund.completed", now, **facts)
+    payment = after.payment(refund.tx_ref)
+    back = [
+        r for r in after.refunds if r.tx_ref == refund.tx_ref and r.status is RefundStatus.REFUNDED
+    ]
+    if payment is None or sum(r.amount for r in back) < (payment.paid_amount or 0):
+        return after
+    after = after.tell("payment.refunded", now, tx_ref=refund.tx_ref, by="us")
+    return _money_gone(
+        after,
+        refund.tx_ref,
+        PaymentStatus.REFUNDED,
+        now,
+        return_stock=any(r.return_stock for r in back),
+    )
+
+
+def _refunding(story: Story, tx_ref: str) -> bool:
+    return any(r.tx_ref == tx_ref for r in story.open_refunds)
+
+
+def _reversed(story: Story, tx_ref: str, now: int) -> Story:
+    for refund in story.open_refunds:
+        if refund.tx_ref == tx_ref:
+            reason = "the payment itself was reversed"
+            story = refund_review(story, refund.reference, reason, now)
+    after = story.tell("payment.reversed", now, tx_ref=tx_ref)
+    return _money_gone(after, tx_ref, PaymentStatus.REVERSED, now)
+
+
+def _money_gone(
+    story: Story, tx_ref: str, status: PaymentStatus, now: int, *, return_stock: bool = False
+) -> Story:
+    """All of a payment is with the customer again; the order that it paid goes with it."""
+    after = story.with_payment(tx_ref, status=status)
+    if after.order.paid_by != tx_ref or after.order.status is not OrderStatus.PAID:
+        return after
+    stock = StockStatus.RELEASED if return_stock else after.order.stock
+    after = after.with_order(status=OrderStatus.REFUNDED, stock=stock)
+    return after.tell("order.refunded", now, tx_ref=tx_ref, stock_returned=return_stock)
 
 
 def _review(
@@ -449,26 +611,32 @@ def looked(story: Story, now: int, *, unknown: bool, rules: Rules) -> Story:
     """A look changed nothing: count it, and give up on a provider that was silent for too long."""
     order = story.order
     # A last look that got no answer was no look: with it, a success would be lost sight of.
-    counts = not unknown or bool(story.open_payments)
+    counts = not unknown or bool(story.open_payments or story.open_refunds)
     since = (order.unknown_since or now) if unknown else None
     nudge = order.nudged_to if order.nudged_to is not None and order.nudged_to > now else None
     after = story.with_order(looks=order.looks + counts, unknown_since=since, nudged_to=nudge)
     if since is not None and now - since >= rules.review_after:
+        reason = "provider unreachable for too long"
         for payment in after.open_payments:
-            after = _review(after, payment, "provider unreachable for too long", now).story
+            after = _review(after, payment, reason, now).story
+        for refund in after.open_refunds:
+            after = refund_review(after, refund.reference, reason, now)
     return after
 
 
 def due_at(story: Story, now: int, rules: Rules) -> int | None:
     """When the order should next be looked at; None when nothing more can happen by itself."""
     order = story.order
-    if story.open_payments:
+    busy: list[Payment | Refund] = [*story.open_payments, *story.open_refunds]
+    if busy:
+        if any(refund.tries == 0 for refund in story.open_refunds):
+            return now  # Money that is owed is paid at once.
         pause = rules.look_after[min(order.looks, len(rules.look_after) - 1)]
-        leases = [p.lease_until for p in story.open_payments if p.lease_until > now]
+        leases = [each.lease_until for each in busy if each.lease_until > now]
         expiry = [order.expires_at] if payable(story, now) else []
         return min([now + pause, *leases, *expiry])
     if order.status is OrderStatus.PENDING and not story.in_review:
-        return max(order.expires_at, now)
+        return now if order.cancelling else max(order.expires_at, now)
     if story.unpaid and order.looks < len(rules.last_look_after):
         # Shut or parked, but a success may still surface, and its webhook may have been lost.
         return now + rules.last_look_after[order.looks]
@@ -489,10 +657,12 @@ def scheduled(before: Story | None, after: Story, now: int, rules: Rules) -> Sto
 def nudged(story: Story, at: int) -> Story:
     """Have the order looked at by `at`; the same story when it is due by then anyway."""
     due = story.order.due_at
-    if not story.unpaid or (due is not None and due <= at):
+    if not (story.unpaid or story.open_refunds) or (due is not None and due <= at):
         return story
     return story.with_order(due_at=at, nudged_to=at)
 
 
 def _statuses(story: Story) -> tuple[object, ...]:
-    return (story.order.status, *((p.tx_ref, p.status) for p in story.payments))
+    payments = ((p.tx_ref, p.status) for p in story.payments)
+    refunds = ((r.reference, r.status) for r in story.refunds)
+    return (story.order.status, *payments, *refunds)

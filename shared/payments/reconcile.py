@@ -44,7 +44,7 @@ def reconcile(backend: Backend, order_id: str) -> None:
             except Stale:
                 return  # Whoever wrote has also said when to look next.
         else:
-            story = backend.change(story, lambda s: domain.expire(s, backend.now))
+            story = backend.change(story, lambda s: domain.end(s, backend.now))
     if story.order.version == found:
         backend.change(
             story, lambda s: domain.looked(s, backend.now, unknown=unknown, rules=backend.rules)
@@ -82,6 +82,6 @@ def close(
         if left:
             now_is = domain.let_go(now_is, left, backend.now)
             return domain.looked(now_is, backend.now, unknown=True, rules=backend.rules)
-        return domain.expire(now_is, backend.now)
+        return domain.end(now_is, backend.now)
 
     return backend.change(story, finish), not unknown

@@ -30,6 +30,7 @@ from payments.errors import Busy, OutOfStock
 from payments.states import (
     ORDER_MOVES,
     PAYMENT_MOVES,
+    REFUND_MOVES,
     STOCK_MOVES,
     OrderStatus,
     PaymentStatus,
@@ -205,11 +206,15 @@ class Repository:
                 yield self._update(key, _item(old), _item(payment), {"status": froms})
 
     def _refund_writes(self, before: Story | None, after: Story) -> Iterator[dict[str, Any]]:
-        known = before.refunds if before else ()
         for refund in after.refunds:
-            if refund not in known:
-                key = _key(after.order.order_id, f"REFUND#{refund.reference}")
+            key = _key(after.order.order_id, f"REFUND#{refund.reference}")
+            old = before.refund(refund.reference) if before else None
+            if old is None:
                 yield self._put(key, _item(refund))
+            elif refund != old:
+                moved = refund.status is not old.status
+                froms = sources(REFUND_MOVES, refund.status) if moved else [old.status]
+                yield self._update(key, _item(old), _item(refund), {"status": froms})
 
     def _event_writes(self, after: Story) -> Iterator[dict[str, Any]]:
         order = after.order

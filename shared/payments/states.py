@@ -39,7 +39,14 @@ class PaymentStatus(StrEnum):
 
 class RefundStatus(StrEnum):
     REQUESTED = "requested"
-    """Owed, and not yet known to Chapa."""
+    """Owed, and not known to have reached Chapa."""
+    PENDING = "pending"
+    """Chapa has it, and takes days over it."""
+    REFUNDED = "refunded"
+    REVERSED = "reversed"
+    """Chapa took it back: the money is ours again, and still owed."""
+    REVIEW = "review"
+    """Chapa refused it, or nobody could find out: a person has to look."""
 
 
 class StockStatus(StrEnum):
@@ -50,6 +57,7 @@ class StockStatus(StrEnum):
 
 _P = PaymentStatus
 _O = OrderStatus
+_R = RefundStatus
 _S = StockStatus
 
 _VERIFIED = frozenset({_P.SUCCEEDED, _P.SURPLUS, _P.REVIEW})
@@ -76,11 +84,24 @@ ORDER_MOVES: Mapping[OrderStatus, frozenset[OrderStatus]] = {
     _O.REFUNDED: frozenset(),
 }
 
+REFUND_MOVES: Mapping[RefundStatus, frozenset[RefundStatus]] = {
+    _R.REQUESTED: frozenset({_R.PENDING, _R.REFUNDED, _R.REVERSED, _R.REVIEW}),
+    _R.PENDING: frozenset({_R.REFUNDED, _R.REVERSED, _R.REVIEW}),
+    _R.REFUNDED: frozenset(),
+    _R.REVERSED: frozenset(),
+    _R.REVIEW: frozenset(),
+}
+
 OPEN = frozenset({_P.INITIALIZING, _P.PENDING, _P.FAILED, _P.CLOSING})
 """Payments that can still be paid at Chapa."""
 
 UNPAID = OPEN | {_P.CLOSED, _P.REVIEW}
 """Payments that a verified success changes."""
+
+PAID = frozenset({_P.SUCCEEDED, _P.SURPLUS})
+"""Payments whose money we hold, and that a refund or a reversal changes."""
+
+OPEN_REFUNDS = frozenset({_R.REQUESTED, _R.PENDING})
 
 
 class StockChange(NamedTuple):
@@ -96,6 +117,8 @@ STOCK_MOVES: Mapping[tuple[StockStatus | None, StockStatus], StockChange] = {
     (_S.RESERVED, _S.COMMITTED): StockChange(reserved=-1, committed=+1),
     (_S.RESERVED, _S.RELEASED): StockChange(reserved=-1, available=+1),
     (_S.RELEASED, _S.COMMITTED): StockChange(available=-1, committed=+1),
+    # A refunded order whose goods came back to the shelf.
+    (_S.COMMITTED, _S.RELEASED): StockChange(committed=-1, available=+1),
 }
 
 

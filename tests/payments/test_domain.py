@@ -153,7 +153,7 @@ class TestDecide:
         assert bool(after.refunds) == (owner == "customer")
 
     @pytest.mark.parametrize("status", sorted(set(PaymentStatus) - UNPAID))
-    @pytest.mark.parametrize("said", sorted(Said))
+    @pytest.mark.parametrize("said", sorted(set(Said) - {Said.REFUNDED, Said.REVERSED}))
     def test_nothing_that_chapa_says_lowers_what_is_settled(
         self, status: PaymentStatus, said: Said
     ) -> None:
@@ -271,7 +271,7 @@ class TestClosing:
         assert (status_of(after), after.order.live) == (PaymentStatus.CLOSED, None)
 
     def test_an_order_expires_when_nothing_can_pay_it_any_more(self) -> None:
-        after = domain.expire(story(PaymentStatus.CLOSED), ORDER.expires_at)
+        after = domain.end(story(PaymentStatus.CLOSED), ORDER.expires_at)
         assert after.order.status is OrderStatus.EXPIRED
         assert after.order.stock is StockStatus.RELEASED
         assert names(after) == ["order.expired"]
@@ -281,12 +281,12 @@ class TestClosing:
         self, status: PaymentStatus
     ) -> None:
         before = story(status)
-        assert domain.expire(before, ORDER.expires_at) is before
+        assert domain.end(before, ORDER.expires_at) is before
 
     def test_an_order_does_not_expire_before_its_time_or_twice(self) -> None:
         early, ended = story(PaymentStatus.CLOSED), story(PaymentStatus.CLOSED, OrderStatus.EXPIRED)
-        assert domain.expire(early, ORDER.expires_at - 1) is early
-        assert domain.expire(ended, ORDER.expires_at) is ended
+        assert domain.end(early, ORDER.expires_at - 1) is early
+        assert domain.end(ended, ORDER.expires_at) is ended
 
 
 class TestDue:

@@ -103,7 +103,7 @@ def test_the_table_itself_refuses_to_end_an_order_twice(shop: Shop) -> None:
     change_status(shop, story.order.order_id, "ORDER", "paid")
     before = shop.dump()
     with pytest.raises(Stale):
-        shop.backend.repository.save(story, domain.expire(story, NOW + 1800))
+        shop.backend.repository.save(story, domain.end(story, NOW + 1800))
     assert shop.dump() == before
 
 
@@ -135,7 +135,7 @@ def test_a_price_that_changed_since_it_was_read_is_read_again(shop: Shop) -> Non
 
 def test_a_late_success_cannot_take_stock_that_is_gone(shop: Shop) -> None:
     story = saved(shop, domain.place(new_order(lines=(Line("LAST", "The last one", 1, 100),))))
-    expired = shop.backend.repository.save(story, domain.expire(story, NOW + 1800))
+    expired = shop.backend.repository.save(story, domain.end(story, NOW + 1800))
     assert shop.stock("LAST") == (1, 0, 0)
     other = new_order("b" * 20, lines=(Line("LAST", "The last one", 1, 100),))
     saved(shop, domain.place(other))

@@ -20,9 +20,10 @@ def test_no_stock_move_makes_or_loses_a_unit() -> None:
     assert all(sum(change) == 0 for change in STOCK_MOVES.values())
 
 
-def test_stock_comes_back_at_most_once() -> None:
-    back = [move for move, change in STOCK_MOVES.items() if change.available > 0]
-    assert back == [(StockStatus.RESERVED, StockStatus.RELEASED)]
+def test_stock_that_came_back_can_only_be_taken_again_by_a_late_success() -> None:
+    assert [move for move in STOCK_MOVES if move[0] is StockStatus.RELEASED] == [
+        (StockStatus.RELEASED, StockStatus.COMMITTED)
+    ]
     assert StockStatus.RESERVED not in {to for start, to in STOCK_MOVES if start is not None}
 
 
