@@ -204,7 +204,7 @@ class Shop:
         self.line.interruptions[part] = action
 
     def before_aws(
-        self, operation: str, action: Callable[[], None], *, skip: int = 0, when: str = "before"
+        self, operation: str, action: Callable[[], object], *, skip: int = 0, when: str = "before"
     ) -> None:
         """Once, before (or `after`) the next DynamoDB call of this name, `skip` calls from now."""
         left = [skip]

@@ -1,4 +1,4 @@
-"""POST /orders: place an order and reserve its stock."""
+"""POST /orders: place an order and reserve its stock. POST /orders/{order_id}/cancel: end it."""
 
 from typing import Annotated, Any
 
@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from payments import http
 from payments.backend import Backend
+from payments.cancel import cancel
 from payments.checkout import MAX_QUANTITY, place
 from payments.errors import InvalidRequest
 from payments.telemetry import logger, metrics
@@ -56,6 +57,11 @@ class OrderRequest(BaseModel):
 @metrics.log_metrics
 @http.handler
 def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
+    order_id = (event.get("pathParameters") or {}).get("order_id")
+    if order_id is not None:
+        story, ended = cancel(backend.within(context), order_id, http.user_id(event))
+        return http.respond(200 if ended else 202, order_view(story))
+
     request = http.parse(OrderRequest, http.raw_body(event))
     key = http.header(event, "idempotency-key")
     if key is not None and not 1 <= len(key) <= 200:

@@ -26,6 +26,9 @@ from payments.telemetry import count, logger, metrics
 
 backend = Backend.from_environment()
 
+MONEY_BACK = {"charge.refunded", "charge.reversed", "refund.success", "refund.reversed"}
+"""Events after which a paid payment is asked about; the last two as one integrator met them."""
+
 CANNOT_DEFER = (ClientError, BotoCoreError, Busy)
 
 
@@ -75,10 +78,12 @@ def _notified(bounded: Backend, note: Notification) -> str:
     if not note.event.startswith(("charge.", "refund.")):
         return "ignored"
     if note.tx_ref is None:
+        if note.event.startswith("refund."):
+            return "ignored"  # Whatever it is about, the refund itself is polled.
         raise InvalidRequest("An event about a charge has a tx_ref.")
     try:
         story = find(bounded, note.tx_ref)
-        decision = settle(bounded, story, note.tx_ref)
+        decision = settle(bounded, story, note.tx_ref, money_back=note.event in MONEY_BACK)
         if decision.outcome in {Outcome.APPLIED, Outcome.DUPLICATE}:
             return decision.outcome
         defer(bounded, decision.story, bounded.settings.verify_every_seconds)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import boto3
-from botocore.config import Config
 
 from payments import domain
+from payments.aws import CONFIG
 from payments.chapa import Chapa
 from payments.domain import Rules, Story, Verification
 from payments.errors import Busy, OrderNotFound
@@ -49,20 +49,20 @@ class Backend:
     def from_environment(cls) -> "Backend":
         """Raises ConfigurationError. Talks to nobody yet: the secret is read at first use."""
         settings = Settings.from_environment()
-        # One quick second try; what is slower than that is better met by the caller's own retry.
-        config = Config(
-            connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3}
-        )
         secrets = SecretStore(
-            boto3.client("secretsmanager", config=config), settings.secret_id, settings.chapa_url
+            boto3.client("secretsmanager", config=CONFIG), settings.secret_id, settings.chapa_url
         )
         return cls(
             settings=settings,
             rules=settings.rules,
             secrets=secrets,
-            repository=Repository(boto3.client("dynamodb", config=config), settings.table_name),
+            repository=Repository(
+                boto3.client("dynamodb", config=CONFIG),
+                settings.table_name,
+                republish_after=settings.republish_after_seconds,
+            ),
             chapa=Chapa(settings, secrets),
-            queue=Queue(boto3.client("sqs", config=config), settings.queue_url),
+            queue=Queue(boto3.client("sqs", config=CONFIG), settings.queue_url),
         )
 
     def within(self, context: LambdaContext) -> "Backend":

@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
-from payments.domain import Order, Payment, Said, Verification
+from payments.domain import Order, Payment, Refund, Said, Verification
 from payments.errors import (
     ProviderError,
     ProviderFailed,
@@ -55,11 +55,23 @@ SAID = {
     "": Said.OPEN,
     "null": Said.OPEN,
 }
-"""Every word seen in `data.status`; another word means nothing and is logged."""
+"""Every word seen in verify's `data.status`; another word means nothing and is logged."""
+
+REFUND_SAID = {
+    "initiated": Said.OPEN,
+    "processing": Said.OPEN,
+    "pending": Said.OPEN,
+    "refunded": Said.REFUNDED,
+    "reversed": Said.REVERSED,
+    "failed": Said.FAILED,
+}
+"""The same of a refund: four words are documented, `failed` is in an event one integrator met."""
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """Words, codes and references are short and plain; what is not is as good as missing."""
+    plain = isinstance(value, str) and len(value) <= 200 and value.isascii() and value.isprintable()
+    return str(value) if plain else None
 
 
 type Text = Annotated[str | None, BeforeValidator(_text)]
@@ -88,6 +100,23 @@ class VerifiedPayment(BaseModel):
     amount: Annotated[int | None, BeforeValidator(parse_amount)] = None
 
 
+class StartedRefund(BaseModel):
+    """Documented as `ref_id`, seen as `ref`, and by one integrator not at all."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    ref_id: Text = None
+    ref: Text = None
+
+
+class VerifiedRefund(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    status: Text = None
+    amount: Annotated[int | None, BeforeValidator(parse_amount)] = None
+    merchant_reference: Text = None
+
+
 class Checkout(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -110,21 +139,22 @@ class Chapa:
         self.session = requests.Session()
         self.session.headers.update({"Accept": "application/json"})
         self.session.trust_env = False  # A proxy or .netrc of the machine is not ours to use.
-        # Only questions are asked again by themselves, so only their addresses have retries.
-        self.session.mount(
-            f"{settings.chapa_url}/transaction/verify/",
-            HTTPAdapter(
-                max_retries=Retry(
-                    total=READ_RETRIES,
-                    allowed_methods={"GET"},
-                    status_forcelist={429, 500, 502, 503, 504},
-                    backoff_factor=0.2,
-                    backoff_jitter=0.2,
-                    retry_after_max=PAUSE_SECONDS,
-                    raise_on_status=False,
-                )
-            ),
+        questions = Retry(
+            total=READ_RETRIES,
+            allowed_methods={"GET"},
+            status_forcelist={429, 500, 502, 503, 504},
+            backoff_factor=0.2,
+            backoff_jitter=0.2,
+            retry_after_max=PAUSE_SECONDS,
+            raise_on_status=False,
         )
+        # Only questions are asked again by themselves, so only their addresses have retries. Under
+        # /refund/ there is a POST too, and urllib3 tries any method again after some errors.
+        for path, retry in {
+            "/transaction/verify/": questions,
+            "/refund/": questions.new(connect=0, other=0),
+        }.items():
+            self.session.mount(f"{settings.chapa_url}{path}", HTTPAdapter(max_retries=retry))
 
     @property
     def mode(self) -> str:
@@ -153,9 +183,12 @@ class Chapa:
             mark = "&" if "?" in settings.return_url else "?"
             body["return_url"] = f"{settings.return_url}{mark}tx_ref={payment.tx_ref}"
 
-        reply, envelope = self._act("POST", "/transaction/initialize", time_left, body)
-        if reply.status_code != 200 or (envelope.status or "").strip().lower() == "failed":
-            raise self._refused(reply, envelope)
+        reply, envelope = self._act("POST", "/transaction/initialize", time_left, json=body)
+        if _used_before(envelope):
+            # Nobody else can have made this reference: our own call arrived twice.
+            raise ProviderFailed("the reference was used before")
+        if not _accepted(reply, envelope):
+            raise _refused("initialize", reply, envelope)
         try:
             checkout_url = Checkout.model_validate(envelope.data).checkout_url
         except ValidationError:
@@ -210,6 +243,50 @@ class Chapa:
             return False
         return reply.status_code in {200, 400, 404}
 
+    def refund(self, payment: Payment, refund: Refund, time_left: float) -> str | None:
+        """Ask for a refund; returns Chapa's handle of it, or None when Chapa has it but named none.
+
+        The same reference may be sent again: Chapa takes each once. Raises a ProviderError.
+        """
+        reply, envelope = self._act(
+            "POST",
+            f"/refund/{quote(payment.reference or payment.tx_ref, safe='')}",
+            time_left,
+            # Documented as form-encoded, unlike the rest.
+            data={
+                "amount": format_amount(refund.amount),
+                "reference": refund.reference,
+                "reason": refund.reason or "Refund",
+            },
+        )
+        if _used_before(envelope):
+            return None
+        if not _accepted(reply, envelope):
+            raise _refused("refund", reply, envelope)
+        if not isinstance(envelope.data, dict):
+            return None
+        started = StartedRefund.model_validate(envelope.data)
+        return started.ref_id or started.ref
+
+    def verify_refund(self, refund: Refund, time_left: float) -> Said:
+        """How a refund with a handle stands. Never raises for what the provider does."""
+        path = f"/refund/{quote(refund.handle or '', safe='')}/verify"
+        try:
+            reply, envelope = self._ask(path, time_left)
+        except ProviderError as error:
+            logger.warning("refund unanswered", refund=refund.reference, reason=error.reason)
+            return Said.UNKNOWN
+        if reply.status_code == 200 and isinstance(envelope.data, dict):
+            answer = VerifiedRefund.model_validate(envelope.data)
+            said = REFUND_SAID.get((answer.status or "").strip().lower())
+            ours = answer.merchant_reference in {None, refund.reference}
+            if said and ours and answer.amount in {None, refund.amount}:
+                return said
+        logger.warning(
+            "refund made no sense", refund=refund.reference, http_status=reply.status_code
+        )
+        return Said.UNKNOWN
+
     def _trusted(self, url: str) -> bool:
         try:
             parts = urlsplit(url)
@@ -221,41 +298,28 @@ class Chapa:
         # Not `hostname`: browsers read `https://evil\@host/` as a page of evil.
         return parts.scheme == "https" and parts.netloc.lower() in hosts
 
-    def _refused(self, reply: requests.Response, envelope: Envelope) -> ProviderError:
-        words = envelope.message if isinstance(envelope.message, str) else ""
-        logger.warning(
-            "initialize refused",
-            http_status=reply.status_code,
-            words=scrub(words),
-            fields=sorted(envelope.message) if isinstance(envelope.message, dict) else [],
-        )
-        if "used before" in words.lower():
-            # Nobody else can have made this reference: our own call arrived twice.
-            return ProviderFailed("the reference was used before")
-        if reply.status_code in {200, 400, 422}:
-            return ProviderRejected("refused", provider_message=envelope.message)
-        # Only a refusal is certain; 201 or a redirect is not what was agreed, but no refusal.
-        return ProviderFailed(f"HTTP {reply.status_code}", may_have_acted=reply.status_code < 400)
-
     def _ask(self, path: str, time_left: float) -> tuple[requests.Response, Envelope]:
         tries = READ_RETRIES + 1
         return self._send("GET", path, (time_left - READ_RETRIES * PAUSE_SECONDS) / tries)
 
     def _act(
-        self, method: str, path: str, time_left: float, body: dict[str, Any] | None = None
+        self, method: str, path: str, time_left: float, **content: Any
     ) -> tuple[requests.Response, Envelope]:
         # Questions have connections of their own: one that was just used says nothing here.
         if self._clock() - self._acted_at > IDLE_SECONDS:
             self.session.close()
         try:
-            return self._send(method, path, time_left, body)
+            return self._send(method, path, time_left, **content)
         finally:
             self._acted_at = self._clock()
 
     def _send(
-        self, method: str, path: str, time_left: float, body: dict[str, Any] | None = None
+        self, method: str, path: str, time_left: float, **content: Any
     ) -> tuple[requests.Response, Envelope]:
-        """One exchange. Raises unless the answer is an envelope with a code below 500."""
+        """One exchange; `content` is `json` or `data`.
+
+        Raises unless the answer is an envelope with a code below 500.
+        """
         api_key = self._secrets.current().api_key
         if time_left < 0.5:
             raise ProviderUnavailable("no time left to ask", may_have_acted=False)
@@ -264,7 +328,7 @@ class Chapa:
             reply = self.session.request(
                 method,
                 f"{self._settings.chapa_url}{path}",
-                json=body,
+                **content,
                 headers={"Authorization": f"Bearer {api_key}"},
                 timeout=(connect, min(READ_SECONDS, time_left - connect)),
                 allow_redirects=False,
@@ -294,6 +358,30 @@ class Chapa:
         except (ValueError, ArithmeticError, RecursionError):
             # Decimal refuses an exponent that has no end with an ArithmeticError.
             raise ProviderFailed(f"HTTP {reply.status_code} without an envelope") from None
+
+
+def _accepted(reply: requests.Response, envelope: Envelope) -> bool:
+    """One client reports refusals that are 200 with the status `failed`."""
+    return reply.status_code == 200 and (envelope.status or "").strip().lower() != "failed"
+
+
+def _used_before(envelope: Envelope) -> bool:
+    """The one message that is read: the same words for a tx_ref and for a refund's reference."""
+    return isinstance(envelope.message, str) and "used before" in envelope.message.lower()
+
+
+def _refused(call: str, reply: requests.Response, envelope: Envelope) -> ProviderError:
+    words = envelope.message if isinstance(envelope.message, str) else ""
+    logger.warning(
+        f"{call} refused",
+        http_status=reply.status_code,
+        words=scrub(words),
+        fields=sorted(envelope.message) if isinstance(envelope.message, dict) else [],
+    )
+    if reply.status_code in {200, 400, 422}:
+        return ProviderRejected("refused", provider_message=envelope.message)
+    # Only a refusal is certain; 201 or a redirect is not what was agreed, but no refusal.
+    return ProviderFailed(f"HTTP {reply.status_code}", may_have_acted=reply.status_code < 400)
 
 
 def _connection_error(error: requests.ConnectionError) -> ProviderError:

@@ -7,6 +7,8 @@
     ├── UnknownSku, MixedCurrency, IdempotencyMismatch
     ├── OutOfStock
     ├── OrderEmpty, OrderNotPayable, PaymentInProgress
+    ├── OrderPaid, OrderInReview      it cannot be cancelled
+    ├── RefundTooLarge                more than what is left of a payment
     ├── ProviderError
     │   ├── ProviderRejected          it refused our input
     │   ├── ProviderFailed            it refused our key, or answered nonsense or 5xx
@@ -75,6 +77,18 @@ class PaymentInProgress(PaymentsError):
     pass
 
 
+class OrderPaid(PaymentsError):
+    pass
+
+
+class OrderInReview(PaymentsError):
+    pass
+
+
+class RefundTooLarge(PaymentsError):
+    pass
+
+
 class ProviderError(PaymentsError):
     """`reason` is for logs and the ledger; `may_have_acted` is False only when the provider
     certainly did nothing."""
@@ -135,6 +149,9 @@ TABLE: dict[type[PaymentsError], Answer] = {
     OutOfStock: Answer(409, "out_of_stock", "Not enough in stock"),
     OrderNotPayable: Answer(409, "order_not_payable", "The order cannot be paid"),
     PaymentInProgress: Answer(409, "payment_in_progress", "A payment is being opened already"),
+    OrderPaid: Answer(409, "order_paid", "The order is paid"),
+    OrderInReview: Answer(409, "order_in_review", "The order is being checked by a person"),
+    RefundTooLarge: Answer(409, "refund_too_large", "Not so much of the payment is left"),
     UnknownSku: Answer(422, "unknown_sku", "The catalogue has no such product"),
     MixedCurrency: Answer(422, "mixed_currency", "The products have different currencies"),
     IdempotencyMismatch: Answer(422, "idempotency_mismatch", "The key was used for another order"),

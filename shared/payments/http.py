@@ -92,7 +92,7 @@ def respond(status: int, body: Mapping[str, Any], **headers: str) -> Response:
             **{name.replace("_", "-"): value for name, value in headers.items()},
         },
         # The provider's own words are handed on, and may hold numbers, which are read as Decimal.
-        "body": json.dumps(body, ensure_ascii=False, separators=(",", ":"), default=str),
+        "body": json.dumps(body, separators=(",", ":"), default=str),
     }
 
 

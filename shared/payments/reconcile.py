@@ -1,4 +1,4 @@
-"""Look at an order that is due: settle what is open, shut what must not be paid, expire it.
+"""Look at an order that is due: settle what is open, shut what must not be paid, pay back.
 
 In this order, because every other loses something: a payment is shut at Chapa before the stock goes
 back, and asked about once more after it was shut, so that nobody pays for goods that others took.
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from payments import domain
 from payments.backend import Backend
 from payments.domain import Outcome, Payment, Said, Story
+from payments.refunds import advance
 from payments.repository import Stale
 from payments.settle import apply, settle
 from payments.states import PaymentStatus
@@ -45,6 +46,10 @@ def reconcile(backend: Backend, order_id: str) -> None:
                 return  # Whoever wrote has also said when to look next.
         else:
             story = backend.change(story, lambda s: domain.end(s, backend.now))
+    for refund in story.open_refunds:
+        if refund.lease_until <= backend.now:
+            story, blind = advance(backend, story, refund)
+            unknown = unknown or blind
     if story.order.version == found:
         backend.change(
             story, lambda s: domain.looked(s, backend.now, unknown=unknown, rules=backend.rules)

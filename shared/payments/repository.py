@@ -4,10 +4,11 @@
     ORDER#<id>     ORDER                  the order; its `version` guards everything under the key
     ORDER#<id>     PAYMENT#<tx_ref>       one attempt to pay it
     ORDER#<id>     REFUND#<reference>     money owed back
-    ORDER#<id>     EVENT#<number>         one line of its ledger, never changed
+    ORDER#<id>     EVENT#<number>         one line of its ledger; only its mark ever changes
     STOCK#<sku>    STOCK                  a product: name, price, and three counters of its units
 
-Index `due`: `due_shard`, `due_at`; only orders that somebody should look at again have them.
+Index `due`: `due_shard`, `due_at`; only orders that somebody should look at again have them, and
+events that are not published yet, under shards of their own.
 
 Every write is conditional. A story is saved under the version it was read with, each status under
 the states that `states` lets it come from, each stock counter under what must be there. What is
@@ -20,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
@@ -69,16 +70,26 @@ class Product:
     currency: str
 
 
+class EventKey(NamedTuple):
+    """Names one line of a ledger: numbers count from 1 within each order, without a gap."""
+
+    order_id: str
+    number: int
+
+
 class Repository:
     def __init__(
         self,
         client: "DynamoDBClient",
         table_name: str,
         sleep: Callable[[float], None] = time.sleep,
+        republish_after: int = 3600,
     ) -> None:
+        """`republish_after`: seconds after which an event that is still marked is overdue."""
         self._client = client
         self._table = table_name
         self._sleep = sleep
+        self._republish_after = republish_after
 
     def read(self, order_id: str) -> Story | None:
         """The order with its payments and refunds, as one strongly consistent read shows them."""
@@ -90,8 +101,7 @@ class Repository:
         story = _story(items)
         if story is None:
             return None
-        events = [item for item in items if item["sk"].startswith("EVENT#")]
-        return story, [Event(e["name"], e["at"], e.get("details", {})) for e in events]
+        return story, [_event(item) for item in items if item["sk"].startswith("EVENT#")]
 
     def products(self, skus: Iterable[str]) -> dict[str, Product]:
         """Those of the SKUs (at most 100) that the catalogue has."""
@@ -137,39 +147,71 @@ class Repository:
 
         Outside the version, since it decides nothing: it only spares the provider.
         """
+        return self._update_if(
+            _key(order_id, f"PAYMENT#{tx_ref}"),
+            UpdateExpression="SET looked_at = :now",
+            ConditionExpression="attribute_exists(pk) AND "
+            "(attribute_not_exists(looked_at) OR looked_at <= :then)",
+            ExpressionAttributeValues={
+                ":now": _serialize(now),
+                ":then": _serialize(now - every),
+            },
+        )
+
+    def due(self, now: int) -> Iterator[str]:
+        """Ids of orders that are due, soonest first within a shard. Eventually consistent."""
+        for key in self._due("DUE", now):
+            yield key["pk"].removeprefix("ORDER#")
+
+    def overdue_events(self, now: int) -> Iterator[EventKey]:
+        """Events that should have been published by now. Eventually consistent."""
+        for key in self._due("EVENTS", now):
+            order_id, number = key["pk"].removeprefix("ORDER#"), key["sk"].removeprefix("EVENT#")
+            yield EventKey(order_id, int(number))
+
+    def touch_event(self, event: EventKey, now: int) -> bool:
+        """Send an overdue event down the table's stream again; False when that was done already."""
+        return self._update_if(
+            _event_key(event),
+            UpdateExpression="SET due_at = :later",
+            ConditionExpression="attribute_exists(due_shard) AND due_at <= :now",
+            ExpressionAttributeValues={
+                ":now": _serialize(now),
+                ":later": _serialize(now + self._republish_after),
+            },
+        )
+
+    def unmark_event(self, event: EventKey) -> bool:
+        """The event is published; False when that was known already."""
+        return self._update_if(
+            _event_key(event),
+            UpdateExpression="REMOVE due_shard, due_at",
+            ConditionExpression="attribute_exists(due_shard)",
+        )
+
+    def _update_if(self, key: dict[str, Any], **update: Any) -> bool:
+        """Whether the update's condition held."""
         try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=_key(order_id, f"PAYMENT#{tx_ref}"),
-                UpdateExpression="SET looked_at = :now",
-                ConditionExpression="attribute_exists(pk) AND "
-                "(attribute_not_exists(looked_at) OR looked_at <= :then)",
-                ExpressionAttributeValues={
-                    ":now": _serialize(now),
-                    ":then": _serialize(now - every),
-                },
-            )
+            self._client.update_item(TableName=self._table, Key=key, **update)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 return False
             raise
         return True
 
-    def due(self, now: int) -> Iterator[str]:
-        """Ids of orders that are due, soonest first within a shard. Eventually consistent."""
+    def _due(self, prefix: str, now: int) -> Iterator[dict[str, Any]]:
         for shard in range(DUE_SHARDS):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
                 IndexName="due",
                 KeyConditionExpression="due_shard = :shard AND due_at <= :now",
                 ExpressionAttributeValues={
-                    ":shard": _serialize(f"DUE#{shard}"),
+                    ":shard": _serialize(f"{prefix}#{shard}"),
                     ":now": _serialize(now),
                 },
             )
             for page in pages:
-                for raw in page["Items"]:
-                    yield _plain(raw)["pk"].removeprefix("ORDER#")
+                yield from map(_plain, page["Items"])
 
     def _query(
         self, order_id: str, condition: str = "", values: Mapping[str, str] | None = None
@@ -219,8 +261,16 @@ class Repository:
     def _event_writes(self, after: Story) -> Iterator[dict[str, Any]]:
         order = after.order
         for number, event in enumerate(after.news, start=order.events + 1):
-            key = _key(order.order_id, f"EVENT#{number:06d}")
-            yield self._put(key, {**asdict(event), "order_id": order.order_id, "number": number})
+            yield self._put(
+                _event_key(EventKey(order.order_id, number)),
+                {
+                    **asdict(event),
+                    "order_id": order.order_id,
+                    "number": number,
+                    "due_shard": _due_shard("EVENTS", order.order_id),
+                    "due_at": event.at + self._republish_after,
+                },
+            )
 
     def _stock_writes(self, before: Story | None, after: Order) -> Iterator[dict[str, Any]]:
         was = before.order.stock if before else None
@@ -340,6 +390,10 @@ def _key(order_id: str, sk: str) -> dict[str, Any]:
     return {"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": sk}}
 
 
+def _event_key(event: EventKey) -> dict[str, Any]:
+    return _key(event.order_id, f"EVENT#{event.number:06d}")
+
+
 def _stock_key(sku: str) -> dict[str, Any]:
     return {"pk": {"S": f"STOCK#{sku}"}, "sk": {"S": "STOCK"}}
 
@@ -352,9 +406,12 @@ def _item(record: Payment | Refund | Order) -> dict[str, Any]:
 def _order_item(order: Order) -> dict[str, Any]:
     item = _item(order)
     if order.due_at is not None:
-        shard = zlib.crc32(order.order_id.encode()) % DUE_SHARDS
-        item["due_shard"] = f"DUE#{shard}"
+        item["due_shard"] = _due_shard("DUE", order.order_id)
     return item
+
+
+def _due_shard(prefix: str, order_id: str) -> str:
+    return f"{prefix}#{zlib.crc32(order_id.encode()) % DUE_SHARDS}"
 
 
 def _plain(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -372,6 +429,16 @@ def _whole(value: Any) -> Any:
             return [_whole(inner) for inner in value]
         case _:
             return value
+
+
+def event_in(image: Mapping[str, Any]) -> tuple[EventKey, Event]:
+    """A ledger event as the table's stream carries it. Raises when it is none."""
+    item = _plain(image)
+    return EventKey(item["order_id"], item["number"]), _event(item)
+
+
+def _event(item: Mapping[str, Any]) -> Event:
+    return Event(item["name"], item["at"], item.get("details", {}))
 
 
 def _record[R: (Order, Payment, Refund)](kind: type[R], item: Mapping[str, Any], **more: Any) -> R:

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -49,9 +49,35 @@ type Seconds = Annotated[tuple[PositiveInt, ...], BeforeValidator(_split)]
 type Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
-class Settings(BaseModel):
+class FromEnvironment(BaseModel):
+    """Settings, each named in the environment as here but in capitals."""
+
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises ConfigurationError with the names of all settings that are missing or wrong."""
+        given = {
+            name: environment[name.upper()]
+            for name in cls.model_fields
+            if name.upper() in environment
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise ConfigurationError(
+                "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+            ) from None
+
+
+class PublisherSettings(FromEnvironment):
+    """What publishing needs; it never talks to Chapa."""
+
+    table_name: str = Field(min_length=1)
+    bus_name: str = Field(min_length=1)
+
+
+class Settings(FromEnvironment):
     table_name: str = Field(min_length=1)
     queue_url: str = Field(min_length=1)
     secret_id: str = Field(min_length=1)
@@ -67,6 +93,7 @@ class Settings(BaseModel):
     last_look_after_seconds: Seconds
     verify_every_seconds: PositiveInt
     review_after_seconds: PositiveInt
+    republish_after_seconds: PositiveInt
     late_success_policy: Literal["reserve", "refund", "review"]
 
     @field_validator("chapa_url")
@@ -79,21 +106,6 @@ class Settings(BaseModel):
         if not url.endswith("/v1"):
             raise ValueError("must end in /v1, the only version of Chapa's API supported")
         return url
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Raises ConfigurationError with the names of all settings that are missing or wrong."""
-        given = {
-            name: environment[name.upper()]
-            for name in cls.model_fields
-            if name.upper() in environment
-        }
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise ConfigurationError(
-                "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-            ) from None
 
     @property
     def rules(self) -> Rules:

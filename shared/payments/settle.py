@@ -6,7 +6,7 @@ from payments.domain import Decision, Outcome, Story, Verification
 from payments.errors import Busy, OutOfStock, PaymentNotFound
 from payments.ids import order_id_of
 from payments.repository import Stale
-from payments.states import UNPAID
+from payments.states import PAID, UNPAID
 
 
 def find(backend: Backend, tx_ref: str) -> Story:
@@ -18,13 +18,15 @@ def find(backend: Backend, tx_ref: str) -> Story:
     return story
 
 
-def settle(backend: Backend, story: Story, tx_ref: str) -> Decision:
+def settle(backend: Backend, story: Story, tx_ref: str, *, money_back: bool = False) -> Decision:
     """Settle a payment of the story, unless that is done or was tried a moment ago.
 
-    The decision's story is the one that is stored.
+    With `money_back`, one that is paid is asked about too: was it refunded or reversed? The
+    decision's story is the one that is stored.
     """
     payment = story.payment(tx_ref)
-    if payment is None or payment.status not in UNPAID:
+    worth_asking = UNPAID | PAID if money_back else UNPAID
+    if payment is None or payment.status not in worth_asking:
         return Decision(story, Outcome.DUPLICATE)
     every = backend.settings.verify_every_seconds
     if not backend.repository.claim_look(story.order.order_id, tx_ref, backend.now, every):

@@ -26,8 +26,8 @@ def scrub(text: str, limit: int = 300) -> str:
     return _PRIVATE.sub("[removed]", text[: 10 * limit])[:limit]
 
 
-def count(name: str) -> None:
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+def count(name: str, times: int = 1) -> None:
+    metrics.add_metric(name=name, unit=MetricUnit.Count, value=times)
 
 
 def announce(order_id: str, events: Iterable[Event]) -> None:

@@ -27,6 +27,7 @@ def order_view(story: Story) -> dict[str, Any]:
         ],
         "created_at": iso_time(order.created_at),
         "expires_at": iso_time(order.expires_at),
+        **({"cancelling": True} if order.cancelling and order.status == "pending" else {}),
     }
 
 
@@ -46,14 +47,14 @@ def payment_view(story: Story, payment: Payment, ledger: Iterable[Event]) -> dic
         "order_id": story.order.order_id,
         "order_status": story.order.status,
         "events": [
-            {"name": event.name, "at": iso_time(event.at), **_details(event)}
+            {"name": event.name, "at": iso_time(event.at), **details_view(event)}
             for event in ledger
             if event.details.get("tx_ref") in {None, payment.tx_ref}
         ],
     }
 
 
-def _details(event: Event) -> dict[str, Any]:
+def details_view(event: Event) -> dict[str, Any]:
     details = dict(event.details)
     if "amount" in details:
         details["amount"] = format_amount(details["amount"])

@@ -1,0 +1,101 @@
+"""Tell other services what happened: ledger events from the table's stream onto the bus.
+
+An event is marked from the transaction that wrote it until it is known to be on the bus. Whoever
+dies in between leaves the mark, so that it is published again, with the same id: at least once.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from payments.aws import CONFIG
+from payments.bus import Bus, Entry, in_calls
+from payments.domain import Event
+from payments.http import iso_time
+from payments.repository import EventKey, Repository, event_in
+from payments.settings import PublisherSettings
+from payments.telemetry import count, logger
+from payments.views import details_view
+
+VERSION = 1
+"""Of the envelope. Fields may be added within a version; none is removed or changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Publisher:
+    repository: Repository
+    bus: Bus
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Raises ConfigurationError."""
+        settings = PublisherSettings.from_environment()
+        return cls(
+            Repository(boto3.client("dynamodb", config=CONFIG), settings.table_name),
+            Bus(boto3.client("events", config=CONFIG), settings.bus_name),
+        )
+
+    def publish(self, records: Iterable[Mapping[str, Any]]) -> str | None:
+        """Returns the sequence number of the first record that has to come again, if one has to."""
+        readable = [known for record in records if (known := _read(record))]
+        for group in in_calls(readable):
+            reasons = self._put(group)
+            for ((_, key), _), reason in zip(group, reasons, strict=True):
+                if not reason:
+                    self._unmark(key)
+            for ((sequence_number, _), _), reason in zip(group, reasons, strict=True):
+                if reason:
+                    logger.error("events not published", reason=reason)
+                    count("EventsNotPublished", sum(map(bool, reasons)))
+                    # All that follows comes again with it, so to go on would only publish it twice.
+                    return sequence_number
+            count("EventsPublished", len(group))
+        return None
+
+    def _put(self, group: list[tuple[tuple[str, EventKey], Entry]]) -> list[str]:
+        try:
+            return self.bus.put([entry for _, entry in group])
+        except (BotoCoreError, ClientError) as error:
+            return [type(error).__name__] * len(group)
+
+    def _unmark(self, key: EventKey) -> None:
+        try:
+            self.repository.unmark_event(key)
+        except (BotoCoreError, ClientError) as error:
+            # It is published, which a retry would only do again; the sweep tries it once an hour.
+            logger.error(
+                "event published but still marked", id=event_id(key), reason=type(error).__name__
+            )
+
+
+def _read(record: Mapping[str, Any]) -> tuple[tuple[str, EventKey], Entry] | None:
+    change = record["dynamodb"]
+    try:
+        key, event = event_in(change["NewImage"])
+        entry = Entry(event.name, event.at, json.dumps(envelope(key, event), ensure_ascii=False))
+    except Exception:
+        # No retry can mend it, and it must not hold up the others. Its mark stays, and rings.
+        logger.exception("event not readable", key=change.get("Keys"))
+        return None
+    return (change["SequenceNumber"], key), entry
+
+
+def event_id(key: EventKey) -> str:
+    return f"{key.order_id}#{key.number}"
+
+
+def envelope(key: EventKey, event: Event) -> dict[str, Any]:
+    """What consumers get as `detail`; see docs/events.md."""
+    return {
+        "version": VERSION,
+        "id": event_id(key),
+        "name": event.name,
+        "order_id": key.order_id,
+        "number": key.number,
+        "at": iso_time(event.at),
+        "data": details_view(event),
+    }
