@@ -14,7 +14,7 @@ export SAM_CLI_TELEMETRY := 0
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo test lint setup clean
+.PHONY: help up down demo operate test lint setup clean
 
 help:
 	@echo 'make demo    show the whole way of a payment on a local AWS'
@@ -40,6 +40,10 @@ down:
 
 demo: setup
 	@$(PYTHON) -m sandbox.demo
+
+# With the credentials and the region of whoever calls it: make operate ARGS="show ORDER_ID"
+operate: setup
+	@PYTHONPATH=shared $(PYTHON) -m operators $(ARGS)
 
 lint: setup
 	@$(PYTHON) -m ruff check --quiet

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -46,9 +46,9 @@ class Backend:
     """On the monotonic clock: when work must be done."""
 
     @classmethod
-    def from_environment(cls) -> "Backend":
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Backend":
         """Raises ConfigurationError. Talks to nobody yet: the secret is read at first use."""
-        settings = Settings.from_environment()
+        settings = Settings.from_environment(environment)
         secrets = SecretStore(
             boto3.client("secretsmanager", config=CONFIG), settings.secret_id, settings.chapa_url
         )

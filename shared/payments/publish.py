@@ -7,7 +7,7 @@ dies in between leaves the mark, so that it is published again, with the same id
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,6 +23,13 @@ from payments.views import details_view
 
 VERSION = 1
 """Of the envelope. Fields may be added within a version; none is removed or changes its meaning."""
+
+
+class Origin(NamedTuple):
+    """Where an event comes from: in the stream, and in the table."""
+
+    sequence_number: str
+    key: EventKey
 
 
 @dataclass(frozen=True)
@@ -43,20 +50,23 @@ class Publisher:
         """Returns the sequence number of the first record that has to come again, if one has to."""
         readable = [known for record in records if (known := _read(record))]
         for group in in_calls(readable):
-            reasons = self._put(group)
-            for ((_, key), _), reason in zip(group, reasons, strict=True):
-                if not reason:
-                    self._unmark(key)
-            for ((sequence_number, _), _), reason in zip(group, reasons, strict=True):
+            failed = []
+            for (origin, _), reason in zip(group, self._put(group), strict=True):
                 if reason:
-                    logger.error("events not published", reason=reason)
-                    count("EventsNotPublished", sum(map(bool, reasons)))
-                    # All that follows comes again with it, so to go on would only publish it twice.
-                    return sequence_number
-            count("EventsPublished", len(group))
+                    failed.append((origin, reason))
+                else:
+                    self._unmark(origin.key)
+            if len(failed) < len(group):
+                count("EventsPublished", len(group) - len(failed))
+            if failed:
+                first, reason = failed[0]
+                logger.error("events not published", reason=reason, n=len(failed))
+                count("EventsNotPublished", len(failed))
+                # All that follows comes again with it, so to go on would only publish it twice.
+                return first.sequence_number
         return None
 
-    def _put(self, group: list[tuple[tuple[str, EventKey], Entry]]) -> list[str]:
+    def _put(self, group: list[tuple[Origin, Entry]]) -> list[str]:
         try:
             return self.bus.put([entry for _, entry in group])
         except (BotoCoreError, ClientError) as error:
@@ -72,16 +82,16 @@ class Publisher:
             )
 
 
-def _read(record: Mapping[str, Any]) -> tuple[tuple[str, EventKey], Entry] | None:
+def _read(record: Mapping[str, Any]) -> tuple[Origin, Entry] | None:
     change = record["dynamodb"]
     try:
         key, event = event_in(change["NewImage"])
-        entry = Entry(event.name, event.at, json.dumps(envelope(key, event), ensure_ascii=False))
+        entry = Entry(event.name, event.at, json.dumps(envelope(key, event)))
     except Exception:
         # No retry can mend it, and it must not hold up the others. Its mark stays, and rings.
         logger.exception("event not readable", key=change.get("Keys"))
         return None
-    return (change["SequenceNumber"], key), entry
+    return Origin(change["SequenceNumber"], key), entry
 
 
 def event_id(key: EventKey) -> str:

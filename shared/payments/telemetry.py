@@ -4,6 +4,7 @@ No secret and no customer data: lines carry ids, statuses and reasons. Words tha
 go through `scrub` first.
 """
 
+import os
 import re
 from collections.abc import Iterable
 
@@ -13,7 +14,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from payments.domain import Event
 
 logger = Logger()
-metrics = Metrics()
+# One dimension for all functions of a stack: an alarm asks what happened, not which of them saw it.
+metrics = Metrics(service=os.environ.get("METRICS_SERVICE"))
 
 _PRIVATE = re.compile(
     r"[^\s@\"']+@[^\s@\"']+|\+?\d[\d\s-]{7,}\d|CHA(?:SECK|PUBK|PA_TEST|PA_LIVE)[_-]\S+", re.I

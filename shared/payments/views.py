@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from payments.domain import Event, Payment, Story
+from payments.domain import Event, Payment, Refund, Story
 from payments.http import iso_time
 from payments.money import format_amount
 from payments.states import PaymentStatus
@@ -51,6 +51,16 @@ def payment_view(story: Story, payment: Payment, ledger: Iterable[Event]) -> dic
             for event in ledger
             if event.details.get("tx_ref") in {None, payment.tx_ref}
         ],
+    }
+
+
+def refund_view(refund: Refund) -> dict[str, Any]:
+    return {
+        "refund": refund.reference,
+        "tx_ref": refund.tx_ref,
+        "status": refund.status,
+        "amount": format_amount(refund.amount),
+        "currency": refund.currency,
     }
 
 
