@@ -13,12 +13,21 @@ from payments.domain import (
     Order,
     Outcome,
     Payment,
+    Refund,
     Rules,
     Said,
     Story,
     Verification,
 )
-from payments.states import OPEN, UNPAID, OrderStatus, PaymentStatus, StockStatus
+from payments.states import (
+    OPEN,
+    REFUND_MOVES,
+    UNPAID,
+    OrderStatus,
+    PaymentStatus,
+    RefundStatus,
+    StockStatus,
+)
 
 NOW = 1_800_000_000
 TX = "tx"
@@ -300,6 +309,24 @@ class TestDue:
         due = domain.due_at(before, NOW, RULES)
         waits = order is OrderStatus.PENDING and payment is not PaymentStatus.REVIEW
         assert (due is not None) == (waits or payment in UNPAID)
+
+    @pytest.mark.parametrize("status", sorted(RefundStatus))
+    @pytest.mark.parametrize("order", sorted(set(OrderStatus) - {OrderStatus.PENDING}))
+    @pytest.mark.parametrize("tries", [0, 1])
+    def test_a_refund_is_looked_at_until_it_is_final(
+        self, status: RefundStatus, order: OrderStatus, tries: int
+    ) -> None:
+        refund = Refund("late-tx", TX, 90_000, "ETB", NOW, status=status, tries=tries)
+        before = replace(story(PaymentStatus.SURPLUS, order), refunds=(refund,))
+        assert (domain.due_at(before, NOW, RULES) is not None) == bool(REFUND_MOVES[status])
+
+    def test_money_that_is_owed_is_asked_for_at_once(self) -> None:
+        after = decided(story(PaymentStatus.CLOSED, OrderStatus.PAID)).story
+        assert domain.due_at(after, NOW, RULES) == NOW
+
+    def test_an_order_that_is_being_cancelled_is_due_at_once(self) -> None:
+        before = domain.cancel(story(PaymentStatus.CLOSED))
+        assert domain.due_at(before, NOW, RULES) == NOW
 
     def test_an_order_without_a_payment_is_due_when_it_expires(self) -> None:
         assert domain.due_at(Story(ORDER), NOW, RULES) == ORDER.expires_at

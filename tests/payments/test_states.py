@@ -2,10 +2,12 @@ from payments.states import (
     OPEN,
     ORDER_MOVES,
     PAYMENT_MOVES,
+    REFUND_MOVES,
     STOCK_MOVES,
     UNPAID,
     OrderStatus,
     PaymentStatus,
+    RefundStatus,
     StockStatus,
     sources,
 )
@@ -14,6 +16,7 @@ from payments.states import (
 def test_every_state_says_what_may_follow_it() -> None:
     assert set(PAYMENT_MOVES) == set(PaymentStatus)
     assert set(ORDER_MOVES) == set(OrderStatus)
+    assert set(REFUND_MOVES) == set(RefundStatus)
 
 
 def test_no_stock_move_makes_or_loses_a_unit() -> None:
