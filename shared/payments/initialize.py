@@ -18,6 +18,9 @@ from payments.states import OrderStatus, PaymentStatus
 
 POLL_SECONDS = 0.2
 
+MAX_ATTEMPTS = 20
+"""Payments of one order. Each is looked at again later, so that nobody may begin them without end."""
+
 SHUTTING_SECONDS = 5
 """What a client is asked to wait while a payment whose URL was lost is in the way."""
 
@@ -36,6 +39,12 @@ def initialize(backend: Backend, order_id: str, user_id: str) -> tuple[Story, Pa
         live = story.live
         try:
             if live is None:
+                if len(story.payments) >= MAX_ATTEMPTS:
+                    raise OrderNotPayable(
+                        "Too many payments of this order were begun. Place another order.",
+                        order_id=order_id,
+                        order_status=str(story.order.status),
+                    )
                 story = backend.save(story, domain.begin(story, tx_ref, backend.now, backend.rules))
                 return _open(backend, story, tx_ref)
             if live.status is PaymentStatus.PENDING:

@@ -123,6 +123,13 @@ class TestRefusals:
         assert (answer.status, answer.code) == (409, "order_not_payable")
         assert shop.dump() == before
 
+    def test_nobody_begins_payments_without_end(self, shop: Shop) -> None:
+        order_id = shop.order().body["order_id"]
+        shop.control.add_fault("initialize", "status", status=400, times=None)
+        codes = [shop.pay(order_id).code for _ in range(21)]
+        assert codes == ["provider_rejected"] * 20 + ["order_not_payable"]
+        assert len(shop.story(order_id).payments) == 20
+
 
 class TestProviderErrors:
     """Each fault of the provider, what the client hears, and what stays behind."""

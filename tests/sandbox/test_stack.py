@@ -174,7 +174,7 @@ def path_without_python(tmp_path: Path) -> Path:
 
 
 def set_up(path: Path, directory: Path, requirements: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [str(ROOT / "sandbox" / "venv.sh"), str(directory), str(requirements)],
         env={"PATH": str(path), "VIRTUAL_ENV": "/nowhere", "PYTHONPATH": "/nowhere"},
         capture_output=True,

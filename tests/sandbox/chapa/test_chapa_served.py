@@ -240,7 +240,7 @@ def test_a_server_can_end_while_it_refuses(control: Control, server: Server) -> 
 
 def program(*arguments: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.Popen(  # noqa: S603 - our own program
+    return subprocess.Popen(
         [sys.executable, "-m", "sandbox.chapa", *arguments],
         cwd=ROOT,
         env=environment,
