@@ -39,7 +39,7 @@ HOST = "127.0.0.1"
 REGION = "eu-central-1"
 STACK_NAME = "chapa-payments"
 BUCKET = "artifacts"
-FUNCTIONS = ("checkout", "initialize", "webhook", "status", "expire", "reconcile")
+FUNCTIONS = ("checkout", "initialize", "webhook", "status", "expire", "reconcile", "publish")
 USERS = ("abebe", "sara")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
@@ -70,6 +70,7 @@ class Description(TypedDict):
     webhook_secret: str
     functions: dict[str, str]
     queues: dict[str, str]
+    """With `events`, which is not of the stack: what a service that listens to its bus hears."""
     users: dict[str, User]
 
 
@@ -255,6 +256,7 @@ class Stack:
             queues={
                 "reconcile": outputs["QueueUrl"],
                 "dead_letter": outputs["DeadLetterQueueUrl"],
+                "events": _listen(endpoint, outputs["BusName"]),
             },
             users=_sign_in(endpoint, outputs),
         )
@@ -423,6 +425,31 @@ def client(service: str, endpoint_url: str) -> Any:
         endpoint_url=endpoint_url,
         config=Config(proxies={}, retries={"total_max_attempts": 2, "mode": "standard"}),
     )
+
+
+def _listen(endpoint: str, bus: str) -> str:
+    """A sample of what another service has: a rule on the bus and a queue. Returns its URL."""
+    sqs, events = client("sqs", endpoint), client("events", endpoint)
+    url = str(sqs.create_queue(QueueName="events")["QueueUrl"])
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    rule = events.put_rule(
+        Name="sample",
+        EventBusName=bus,
+        EventPattern=json.dumps({"source": ["chapa-payments"]}),
+    )
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": attributes["QueueArn"],
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule["RuleArn"]}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    events.put_targets(
+        Rule="sample", EventBusName=bus, Targets=[{"Id": "queue", "Arn": attributes["QueueArn"]}]
+    )
+    return url
 
 
 def _allow_batches(endpoint: str, function: str) -> None:
@@ -643,13 +670,26 @@ def _down() -> None:
     print(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing is running.")
 
 
+def _env() -> None:
+    """Lines for `eval` in a shell: where the API is, and a customer's token."""
+    try:
+        stack: Description = json.loads((STATE / "stack.json").read_text())
+    except FileNotFoundError:
+        raise StackError("Nothing is up; run `make up` first.") from None
+    variables = {"API_URL": stack["api_url"], "CHAPA_URL": stack["chapa_url"]}
+    if stack["users"]:
+        variables["TOKEN"] = next(iter(stack["users"].values()))["token"]
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox.stack", description=__doc__)
-    parser.add_argument("command", choices=["up", "down"])
+    parser.add_argument("command", choices=["up", "down", "env"])
     # A polite end is an end like Ctrl-C: what was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        {"up": _up, "down": _down}[parser.parse_args().command]()
+        {"up": _up, "down": _down, "env": _env}[parser.parse_args().command]()
     except StackError as error:
         print(error, file=sys.stderr)
         return 1

@@ -2,11 +2,12 @@
 
 import os
 
-from tests.environment import PROCESS, SETTINGS
+from tests.environment import PROCESS, PUBLISHER, SETTINGS
 
 # Before anything of the product is imported: it reads its settings at import, as on Lambda.
 os.environ.update(PROCESS)
 os.environ.update(SETTINGS)
+os.environ.update(PUBLISHER)
 os.environ.pop("AWS_PROFILE", None)
 os.environ.pop("AWS_ENDPOINT_URL", None)
 

@@ -16,8 +16,12 @@ SETTINGS = {
     "LAST_LOOK_AFTER_SECONDS": "3600,86400",
     "VERIFY_EVERY_SECONDS": "3",
     "REVIEW_AFTER_SECONDS": "86400",
+    "REPUBLISH_AFTER_SECONDS": "3600",
     "LATE_SUCCESS_POLICY": "reserve",
 }
+
+PUBLISHER = {"BUS_NAME": "chapa-payments"}
+"""What only the publish function has besides."""
 
 PROCESS = {
     "AWS_ACCESS_KEY_ID": "testing",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.stack import FUNCTIONS, build
-from tests.environment import PROCESS, SETTINGS
+from tests.environment import PROCESS, PUBLISHER, SETTINGS
 
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 """What Lambda's Python brings along beside the standard library."""
@@ -45,10 +45,10 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_lambda_can_import_the_function(function: str, built: Path, runtime: Path) -> None:
     code, layer = built / f"{function.capitalize()}Function", built / "SharedLayer" / "python"
     path = [str(directory) for directory in (code, layer, runtime)]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         # Neither this machine's packages (-S) nor its settings (-I) take part.
         [sys.executable, "-I", "-S", "-B", "-c", IMPORT, json.dumps(path)],
-        env=SETTINGS | PROCESS,
+        env=SETTINGS | PROCESS | (PUBLISHER if function == "publish" else {}),
         capture_output=True,
         text=True,
         check=False,

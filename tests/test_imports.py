@@ -16,7 +16,7 @@ FUNCTIONS = sorted((ROOT / "functions").rglob("*.py"))
 
 DOMAIN = {"states", "domain", "money", "ids", "signature", "errors"}
 ABOUT_US = {"telemetry", "settings"}
-ADAPTERS = {"chapa", "repository", "queue", "http"}
+ADAPTERS = {"chapa", "repository", "queue", "bus", "http"}
 """What is neither: the use cases and what they work with."""
 
 SHIPPED = {"pydantic", "requests", "aws_lambda_powertools", "urllib3"}
@@ -126,7 +126,7 @@ def test_the_layer_needs_only_what_it_ships_and_what_lambda_has(path: Path) -> N
     [
         ("requests", {"chapa"}),
         ("urllib3", {"chapa"}),
-        ("boto3", {"repository", "backend"}),
+        ("boto3", {"repository", "backend", "publish"}),
     ],
 )
 def test_each_network_is_used_in_one_place(package: str, users: set[str]) -> None:

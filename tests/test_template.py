@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.environment import SETTINGS
-from tests.shop import template
+from tests.environment import PUBLISHER, SETTINGS
+from tests.shop import TEMPLATE, template
 
 RESOURCES: dict[str, Any] = template()["Resources"]
 PARAMETERS: dict[str, Any] = template()["Parameters"]
@@ -18,24 +18,38 @@ SECRET = ["ProviderSecret", "Id"]
 INDEX = "${Table.Arn}/index/due"
 
 STORY = {"dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"}
+TOLD = r'\.tell\(\s*"([a-z]+\.[a-z]+)"'
+"""An event that the domain tells of."""
+
 READ_SECRET = {"secretsmanager:GetSecretValue"}
 SEND = {"sqs:SendMessage"}
+READ_STREAM = {
+    f"dynamodb:{name}"
+    for name in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+}
 
 ALLOWED: dict[str, list[tuple[set[str], str | list[str]]]] = {
-    "Checkout": [(STORY | {"dynamodb:BatchGetItem"}, TABLE)],
+    "Checkout": [(STORY | {"dynamodb:BatchGetItem"}, TABLE), (READ_SECRET, SECRET), (SEND, QUEUE)],
     "Initialize": [(STORY, TABLE), (READ_SECRET, SECRET)],
     "Webhook": [(STORY, TABLE), (READ_SECRET, SECRET), (SEND, QUEUE)],
     "Status": [(STORY, TABLE), (READ_SECRET, SECRET)],
-    "Expire": [({"dynamodb:Query"}, INDEX), (SEND, QUEUE)],
+    "Expire": [({"dynamodb:Query"}, INDEX), ({"dynamodb:UpdateItem"}, TABLE), (SEND, QUEUE)],
     "Reconcile": [
         (STORY, TABLE),
         (READ_SECRET, SECRET),
         ({"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}, QUEUE),
     ],
+    "Publish": [
+        (READ_STREAM, ["Table", "StreamArn"]),
+        ({"events:PutEvents"}, ["EventBus", "Arn"]),
+        ({"dynamodb:UpdateItem"}, TABLE),
+        (SEND, ["UnpublishedQueue", "Arn"]),
+    ],
 }
 
 ROUTES = {
     "POST /orders": ("Checkout", "JWT"),
+    "POST /orders/{order_id}/cancel": ("Checkout", "JWT"),
     "GET /orders/{order_id}": ("Status", "JWT"),
     "POST /payments": ("Initialize", "JWT"),
     "GET /payments/{tx_ref}": ("Status", "JWT"),
@@ -165,9 +179,35 @@ def test_poison_ends_in_the_dead_letter_queue_and_rings() -> None:
 
 
 def test_one_bad_message_does_not_take_its_batch_along() -> None:
-    (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
-    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert source["EventSourceArn"] == {"Fn::GetAtt": QUEUE}
+    for source in of_type("AWS::Lambda::EventSourceMapping").values():
+        assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert properties("ReconcileQueueSource")["EventSourceArn"] == {"Fn::GetAtt": QUEUE}
+
+
+def test_publishing_reads_the_stream_from_its_beginning_and_never_blocks_it() -> None:
+    source = properties("LedgerEventSource")
+    assert source["EventSourceArn"] == {"Fn::GetAtt": ["Table", "StreamArn"]}
+    assert source["StartingPosition"] == "TRIM_HORIZON"
+    assert source["BisectBatchOnFunctionError"] is True
+    assert source["MaximumRetryAttempts"] == 10
+    assert source["DestinationConfig"] == {
+        "OnFailure": {"Destination": {"Fn::GetAtt": ["UnpublishedQueue", "Arn"]}}
+    }
+
+
+def test_the_sweep_does_not_send_again_what_the_stream_may_still_carry() -> None:
+    age = properties("LedgerEventSource")["MaximumRecordAgeInSeconds"]
+    assert age <= PARAMETERS["RepublishAfterSeconds"]["Default"]
+
+
+def test_each_stack_has_a_bus_of_its_own() -> None:
+    assert properties("EventBus")["Name"] == {"Ref": "AWS::StackName"}
+    assert properties("PublishFunction")["Environment"]["Variables"]["BUS_NAME"] == {
+        "Ref": "EventBus"
+    }
+    outputs = template()["Outputs"]
+    assert outputs["BusName"]["Value"] == {"Ref": "EventBus"}
+    assert outputs["EventBusArn"]["Value"] == {"Fn::GetAtt": ["EventBus", "Arn"]}
 
 
 def test_queues_are_encrypted() -> None:
@@ -198,7 +238,9 @@ def test_functions_are_given_each_setting_and_no_secret() -> None:
     assert given["SECRET_ID"] == {"Fn::GetAtt": SECRET}
     for function in of_type("AWS::Serverless::Function"):
         own = properties(function)["Environment"]["Variables"]
-        assert own == {"POWERTOOLS_SERVICE_NAME": function.removesuffix("Function").lower()}
+        assert own["POWERTOOLS_SERVICE_NAME"] == function.removesuffix("Function").lower()
+        more = PUBLISHER.keys() if function == "PublishFunction" else set()
+        assert own.keys() == {"POWERTOOLS_SERVICE_NAME"} | more
     assert not [name for name in given if "KEY" in name or ("SECRET" in name and "_ID" not in name)]
 
 
@@ -252,20 +294,44 @@ def test_every_function_that_fails_rings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "services"),
+    "metric",
     [
-        ("PaymentReview", {"webhook", "status", "reconcile", "initialize"}),
-        ("ProviderRefusedKey", {"initialize", "webhook", "status", "reconcile"}),
-        ("BadSignature", {"webhook"}),
+        "BadSignature",
+        "EventsOverdue",
+        "PaymentReversed",
+        "PaymentReview",
+        "ProviderRefusedKey",
+        "RefundReversed",
+        "RefundReview",
     ],
 )
-def test_what_needs_a_person_rings_wherever_it_comes_up(metric: str, services: set[str]) -> None:
-    ringing = {
-        alarm["Dimensions"][0]["Value"]
+def test_what_needs_a_person_rings_whichever_function_meets_it(metric: str) -> None:
+    (alarm,) = (
+        alarm
         for alarm in of_type("AWS::CloudWatch::Alarm").values()
         if alarm["MetricName"] == metric and alarm["Namespace"] == "ChapaPayments"
-    }
-    assert ringing == services
+    )
+    stack = {"Ref": "AWS::StackName"}
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": stack}]
+    given = template()["Globals"]["Function"]["Environment"]["Variables"]
+    assert given["METRICS_SERVICE"] == stack
+    assert (alarm["Statistic"], alarm["Period"]) == ("Sum", 300)
+    assert alarm["Threshold"] == (20 if metric == "BadSignature" else 1)
+
+
+def test_an_alarm_of_ours_watches_what_is_counted() -> None:
+    code = "".join(path.read_text() for path in TEMPLATE.parent.glob("[fs]*/*/*.py"))
+    told = {"".join(map(str.capitalize, name.split("."))) for name in re.findall(TOLD, code)}
+    counted = told | set(re.findall(r'count\("(\w+)"', code))
+    for alarm in of_type("AWS::CloudWatch::Alarm").values():
+        assert alarm["Namespace"] != "ChapaPayments" or alarm["MetricName"] in counted
+
+
+def test_events_that_are_late_or_given_up_ring() -> None:
+    late, given_up = properties("PublishLateAlarm"), properties("UnpublishedAlarm")
+    assert late["MetricName"] == "IteratorAge"
+    assert late["Dimensions"][0]["Value"] == {"Ref": "PublishFunction"}
+    assert given_up["Dimensions"][0]["Value"] == {"Fn::GetAtt": ["UnpublishedQueue", "QueueName"]}
 
 
 def test_alarms_reach_the_topic_that_is_given() -> None:

@@ -1,12 +1,19 @@
-"""Every minute: put the orders that are due on the queue. Deciding about them is not done here."""
+"""Every minute: put the orders that are due on the queue. Deciding about them is not done here.
+
+Ledger events that should have been published long ago go down the table's stream once more.
+"""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from payments.backend import Backend
 from payments.telemetry import count, logger, metrics
+
+TOUCHED_AT_ONCE = 1000
+"""Events of one sweep: a few seconds of writing, and no more than the bus can take at a time."""
 
 backend = Backend.from_environment()
 
@@ -20,13 +27,26 @@ def _due(bounded: Backend) -> Iterator[str]:
         yield order_id
 
 
+def _touch_overdue_events(bounded: Backend) -> int:
+    touched = 0
+    overdue = bounded.repository.overdue_events(bounded.now)
+    for event in islice(overdue, TOUCHED_AT_ONCE):
+        if bounded.time_left <= 0:
+            break
+        touched += bounded.repository.touch_event(event, bounded.now)
+    return touched
+
+
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     bounded = backend.within(context)
-    sent, failed = bounded.queue.send_all(_due(bounded))
     count("Sweeps")
+    sent, failed = bounded.queue.send_all(_due(bounded))
     if failed:
         logger.error("orders not queued; the next sweep finds them again", failed=failed)
-    logger.info("sweep", sent=sent, failed=failed)
-    return {"sent": sent, "failed": failed}
+    if overdue := _touch_overdue_events(bounded):
+        logger.error("events were not published in time; the stream carries them again", n=overdue)
+        count("EventsOverdue", overdue)
+    logger.info("sweep", sent=sent, failed=failed, events=overdue)
+    return {"sent": sent, "failed": failed, "events": overdue}

@@ -90,6 +90,7 @@ def _read(record: Mapping[str, Any]) -> tuple[Origin, Entry] | None:
     except Exception:
         # No retry can mend it, and it must not hold up the others. Its mark stays, and rings.
         logger.exception("event not readable", key=change.get("Keys"))
+        count("EventsUnreadable")
         return None
     return Origin(change["SequenceNumber"], key), entry
 

@@ -10,7 +10,7 @@ from moto import mock_aws
 from payments import domain
 from payments.domain import Line, Order, Rules, Said, Story, Verification
 from payments.errors import Busy, OutOfStock
-from payments.repository import CONFLICT_TRIES, DUE_SHARDS, Repository, Stale
+from payments.repository import CONFLICT_TRIES, DUE_SHARDS, EventKey, Repository, Stale
 from payments.states import OrderStatus, PaymentStatus, StockStatus
 from tests.shop import Shop, create_table
 
@@ -192,6 +192,52 @@ class TestDue:
             saved(shop, domain.place(new_order(f"{number:020d}", lines=())))
         shards = {item["due_shard"] for item in shop.dump() if item["sk"] == "ORDER"}
         assert len(shards) == DUE_SHARDS
+
+
+class TestEvents:
+    def test_an_event_is_marked_by_the_write_that_made_it_true(self, shop: Shop) -> None:
+        begun(shop)
+        marks = [item["due_at"] for item in shop.dump() if str(item["sk"]).startswith("EVENT#")]
+        assert marks == [NOW + 3600, NOW + 3600]
+
+    def test_an_event_is_not_an_order_and_an_order_is_not_an_event(self, shop: Shop) -> None:
+        order_id = begun(shop).order.order_id
+        repository, later = shop.backend.repository, NOW + 10_000
+        assert list(repository.due(later)) == [order_id]
+        assert list(repository.overdue_events(later)) == [(order_id, 1), (order_id, 2)]
+
+    def test_an_event_is_overdue_when_its_time_is_over_and_not_before(self, shop: Shop) -> None:
+        begun(shop)
+        assert list(shop.backend.repository.overdue_events(NOW + 3599)) == []
+        assert len(list(shop.backend.repository.overdue_events(NOW + 3600))) == 2
+
+    def test_what_is_published_is_never_overdue(self, shop: Shop) -> None:
+        order_id = begun(shop).order.order_id
+        repository, later = shop.backend.repository, NOW + 10_000
+        assert repository.unmark_event(EventKey(order_id, 1))
+        assert not repository.unmark_event(EventKey(order_id, 1))
+        assert not repository.touch_event(EventKey(order_id, 1), later)
+        assert list(repository.overdue_events(later)) == [(order_id, 2)]
+
+    def test_of_two_sweeps_one_touches_an_event(self, shop: Shop) -> None:
+        event = EventKey(begun(shop).order.order_id, 1)
+        repository, later = shop.backend.repository, NOW + 3600
+        assert repository.touch_event(event, later)
+        assert not repository.touch_event(event, later)
+        assert repository.touch_event(event, later + 3600)
+
+    def test_an_event_that_is_gone_does_not_come_back_as_a_ghost(self, shop: Shop) -> None:
+        before = shop.dump()
+        nobody = EventKey("b" * 20, 1)
+        assert not shop.backend.repository.touch_event(nobody, NOW)
+        assert not shop.backend.repository.unmark_event(nobody)
+        assert shop.dump() == before
+
+    def test_the_mark_is_not_part_of_the_story(self, shop: Shop) -> None:
+        story = begun(shop)
+        known = shop.backend.repository.read_with_ledger(story.order.order_id)
+        shop.backend.repository.unmark_event(EventKey(story.order.order_id, 1))
+        assert shop.backend.repository.read_with_ledger(story.order.order_id) == known
 
 
 class TestLooks:

@@ -10,7 +10,14 @@ from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from payments.errors import ConfigurationError
-from payments.settings import SECRET_SECONDS, Secret, SecretStore, Settings, mode_of
+from payments.settings import (
+    SECRET_SECONDS,
+    PublisherSettings,
+    Secret,
+    SecretStore,
+    Settings,
+    mode_of,
+)
 from tests.environment import SETTINGS
 
 REQUIRED = [name.upper() for name, field in Settings.model_fields.items() if field.is_required()]
@@ -29,6 +36,7 @@ WRONG = {
     "LAST_LOOK_AFTER_SECONDS": ["0", "a day"],
     "VERIFY_EVERY_SECONDS": ["0", "inf"],
     "REVIEW_AFTER_SECONDS": ["0", ""],
+    "REPUBLISH_AFTER_SECONDS": ["0", ""],
     "LATE_SUCCESS_POLICY": ["", "Reserve", "keep"],
 }
 REFUSES_TEXT = set(REQUIRED) - {"TABLE_NAME", "QUEUE_URL", "SECRET_ID", "CHECKOUT_HOSTS"}
@@ -98,6 +106,15 @@ def test_all_problems_are_reported_at_once() -> None:
         Settings.from_environment({})
 
     assert [problem.partition(":")[0] for problem in str(caught.value).split("; ")] == REQUIRED
+
+
+def test_publishing_needs_its_table_and_its_bus_and_nothing_of_chapa() -> None:
+    given = {"TABLE_NAME": "payments", "BUS_NAME": "chapa-payments"}
+    assert PublisherSettings.from_environment(given).bus_name == "chapa-payments"
+    for missing in given:
+        with pytest.raises(ConfigurationError, match=f"^{missing}: "):
+            PublisherSettings.from_environment(given | {missing: ""})
+    assert "bus_name" not in Settings.model_fields
 
 
 def test_the_message_repeats_no_value() -> None:

@@ -1,0 +1,55 @@
+"""Another service, which listens to the event bus of the stack on this machine.
+
+`python -m sandbox.listener` prints what it hears from the stack that `make up` keeps running.
+"""
+
+import json
+import sys
+from typing import Any
+
+from sandbox.stack import STATE, Description, client
+
+
+class Listener:
+    def __init__(self, stack: Description) -> None:
+        self.heard: list[dict[str, Any]] = []
+        """Each event as EventBridge delivers it, as often as it came."""
+        self._sqs = client("sqs", stack["endpoint_url"])
+        self._url = stack["queues"]["events"]
+
+    def listen(self, seconds: int = 0) -> list[dict[str, Any]]:
+        """What has come since; waits for so long when there is nothing."""
+        fresh: list[dict[str, Any]] = []
+        while messages := self._sqs.receive_message(
+            QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=0 if fresh else seconds
+        ).get("Messages"):
+            for message in messages:
+                fresh.append(json.loads(message["Body"]))
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+        self.heard += fresh
+        return fresh
+
+    def about(self, order_id: str) -> list[dict[str, Any]]:
+        """Of all that was heard, the details of the events of one order, by number."""
+        self.listen()
+        details = [event["detail"] for event in self.heard]
+        mine = [detail for detail in details if detail["order_id"] == order_id]
+        return sorted(mine, key=lambda detail: int(detail["number"]))
+
+
+def main() -> int:
+    try:
+        listener = Listener(json.loads((STATE / "stack.json").read_text()))
+    except FileNotFoundError:
+        print("Nothing is running; start it with `make up`.", file=sys.stderr)
+        return 1
+    try:
+        while True:
+            for event in listener.listen(seconds=5):
+                print(json.dumps(event["detail"], indent=2))
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
