@@ -58,6 +58,7 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
         raise BadSignature("No header holds an HMAC of this body under the webhook secret.")
     note = http.parse(Notification, body)
     outcome = _notified(bounded, note)
+    count(f"Webhook{outcome.capitalize()}")
     logger.info("webhook", chapa_event=note.event, tx_ref=note.tx_ref, outcome=outcome)
     return http.respond(200, {"outcome": outcome})
 

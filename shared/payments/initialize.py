@@ -19,7 +19,7 @@ from payments.states import OrderStatus, PaymentStatus
 POLL_SECONDS = 0.2
 
 MAX_ATTEMPTS = 20
-"""Payments of one order. Each is looked at again later, so that nobody may begin them without end."""
+"""Payments of one order: each is looked at again later, so nobody may begin them without end."""
 
 SHUTTING_SECONDS = 5
 """What a client is asked to wait while a payment whose URL was lost is in the way."""

@@ -126,12 +126,15 @@ def test_base64_that_is_none_is_a_bad_request(shop: Shop) -> None:
         "x" * 99,
     ],
 )
-def test_events_about_other_things_are_ignored(shop: Shop, event: str) -> None:
+def test_events_about_other_things_are_counted_and_ignored(
+    shop: Shop, event: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, tx_ref = shop.begun()
     before = shop.dump()
     answer = shop.webhook({"event": event, "tx_ref": tx_ref})
     assert (answer.status, answer.body) == (200, {"outcome": "ignored"})
     assert shop.dump() == before
+    assert '"WebhookIgnored":[1.0]' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tx_ref", ["shop-2-order-17", "", "a" * 20 + "-" + "b" * 24])
