@@ -1,0 +1,241 @@
+"""A client of a stack on this machine, for the demo and for the tests.
+
+Shops, customers and Chapa are heard over HTTP. What lies behind, the table, the functions and the
+queue, is reached as an operator reaches it, through AWS.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Any, NamedTuple, Self
+from urllib.parse import urljoin
+
+import requests
+from boto3.dynamodb.types import TypeDeserializer
+
+from payments.signature import sign
+from sandbox.chapa.control import Control
+from sandbox.chapa.faults import Call
+from sandbox.chapa.journal import Entry
+from sandbox.stack import Description
+from sandbox.stack import client as aws_client
+
+PATIENCE = 30
+"""Seconds that anything may take on a busy machine; what is done sooner is seen sooner."""
+
+_deserialize = TypeDeserializer().deserialize
+
+
+class TooLate(Exception):
+    """What was waited for did not come."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+    def __getitem__(self, field: str) -> Any:
+        return self.body[field]
+
+    @property
+    def code(self) -> str:
+        return str(self.body.get("code"))
+
+
+class Stock(NamedTuple):
+    available: int
+    reserved: int
+    committed: int
+
+
+class Page(HTMLParser):
+    """A page in a customer's browser: what it says, and the buttons of its form."""
+
+    def __init__(self, url: str, answer: requests.Response) -> None:
+        super().__init__()
+        self.url = url
+        self.status = answer.status_code
+        self.text = answer.text
+        self.target = url
+        self.buttons: dict[str, dict[str, str]] = {}
+        self.feed(answer.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.target = urljoin(self.url, told.get("action", ""))
+        elif tag == "button":
+            self.buttons[told["value"]] = {told["name"]: told["value"]}
+
+
+class Client:
+    def __init__(self, stack: Description) -> None:
+        self.stack = stack
+        self._session = requests.Session()
+        self.chapa = Control(stack["chapa_url"].removesuffix("/v1"), self._session)
+        self._table = self.aws("dynamodb")
+        self._lambda = self.aws("lambda")
+        self._sqs = self.aws("sqs")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def aws(self, service: str) -> Any:
+        return aws_client(service, self.stack["endpoint_url"])
+
+    # A shop and its customers.
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        data: bytes | None = None,
+        user: str | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
+    ) -> Answer:
+        """One request to the API, from any thread. `body` is sent as JSON, `data` as it is."""
+        told = dict(headers or {})
+        if user is not None:
+            token = self.stack["users"][user]["token"]
+        if token is not None:
+            told["Authorization"] = f"Bearer {token}"
+        with requests.Session() as session:
+            # A proxy of the machine would not know a server on it.
+            session.trust_env = False
+            answer = session.request(
+                method,
+                f"{self.stack['api_url']}{path}",
+                json=body,
+                data=data,
+                headers=told,
+                timeout=PATIENCE + 30,
+            )
+        return Answer(answer.status_code, dict(answer.json()), answer.headers)
+
+    def place(
+        self,
+        items: Mapping[str, int],
+        *,
+        user: str = "abebe",
+        key: str | None = None,
+        customer: Mapping[str, str] | None = None,
+    ) -> Answer:
+        body: dict[str, Any] = {"items": [{"sku": s, "quantity": q} for s, q in items.items()]}
+        if customer is not None:
+            body["customer"] = dict(customer)
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        return self.ask("POST", "/orders", body, user=user, headers=headers)
+
+    def initialize(self, order_id: str, *, user: str = "abebe") -> Answer:
+        return self.ask("POST", "/payments", {"order_id": order_id}, user=user)
+
+    def order(self, order_id: str, *, user: str = "abebe") -> Answer:
+        return self.ask("GET", f"/orders/{order_id}", user=user)
+
+    def payment(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Answer:
+        query = "?refresh=true" if refresh else ""
+        return self.ask("GET", f"/payments/{tx_ref}{query}", user=user)
+
+    def visit(self, url: str) -> Page:
+        return Page(url, self._session.get(url, timeout=PATIENCE))
+
+    def press(self, page: Page, button: str) -> str:
+        """Press a button of the page's form; where the customer is sent then."""
+        answer = self._session.post(
+            page.target, data=page.buttons[button], timeout=PATIENCE, allow_redirects=False
+        )
+        return answer.headers["Location"]
+
+    # Chapa, or somebody who pretends to be.
+
+    def post_webhook(self, body: bytes, headers: Mapping[str, str | bytes] | None = None) -> Answer:
+        return self.ask("POST", "/webhooks/chapa", data=body, headers=headers)
+
+    def notify(self, body: bytes, *, secret: str | None = None) -> Answer:
+        """A webhook signed as Chapa signs it."""
+        signature = sign(body, secret or self.stack["webhook_secret"])
+        headers = {"x-chapa-signature": signature, "content-type": "application/json"}
+        return self.post_webhook(body, headers)
+
+    def call_back(self, tx_ref: str) -> Answer:
+        return self.ask("GET", f"/webhooks/chapa?trx_ref={tx_ref}&ref_id=APx&status=success")
+
+    def calls(self, call: Call, tx_ref: str | None = None) -> list[Entry]:
+        """What Chapa was asked, or sent."""
+        return self.chapa.journal(call, tx_ref)
+
+    # Behind the counter.
+
+    def sweep(self) -> dict[str, int]:
+        """Run what the schedule runs every minute; its answer."""
+        answer = self._lambda.invoke(FunctionName=self.stack["functions"]["expire"])
+        with answer["Payload"] as payload:
+            told = json.loads(payload.read())
+        if "FunctionError" in answer:
+            raise RuntimeError(f"the sweep failed: {told}")
+        return dict(told)
+
+    def stock(self, sku: str) -> Stock:
+        key = {"pk": {"S": f"STOCK#{sku}"}, "sk": {"S": "STOCK"}}
+        answer = self._table.get_item(
+            TableName=self.stack["table_name"], Key=key, ConsistentRead=True
+        )
+        item = answer["Item"]
+        return Stock(*(int(item[name]["N"]) for name in Stock._fields))
+
+    def ledger(self, order_id: str) -> list[str]:
+        """Names of the order's events, in the order in which they happened."""
+        pages = self._table.get_paginator("query").paginate(
+            TableName=self.stack["table_name"],
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={":pk": {"S": f"ORDER#{order_id}"}, ":sk": {"S": "EVENT#"}},
+            ConsistentRead=True,
+        )
+        return [item["name"]["S"] for page in pages for item in page["Items"]]
+
+    def dump(self) -> list[dict[str, Any]]:
+        """Every item of the table: two dumps are equal when nothing was written between them."""
+        pages = self._table.get_paginator("scan").paginate(
+            TableName=self.stack["table_name"], ConsistentRead=True
+        )
+        items = [{k: _deserialize(v) for k, v in raw.items()} for p in pages for raw in p["Items"]]
+        return sorted(items, key=lambda item: (item["pk"], item["sk"]))
+
+    def queued(self, queue: str) -> int:
+        """Messages on the queue, those included that are being worked on or have to wait."""
+        counts = self._sqs.get_queue_attributes(
+            QueueUrl=self.stack["queues"][queue], AttributeNames=["All"]
+        )["Attributes"]
+        names = ("", "NotVisible", "Delayed")
+        return sum(int(counts[f"ApproximateNumberOfMessages{name}"]) for name in names)
+
+    def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Answer:
+        return until(
+            lambda: self.order(order_id, user=user),
+            lambda order: bool(order["status"] == status),
+            f"order {order_id} is {status}",
+        )
+
+    def await_worker(self) -> None:
+        """Until nothing waits for the worker and it has ended."""
+        until(lambda: self.queued("reconcile"), lambda n: n == 0, "the queue is empty")
+
+
+def until[T](look: Callable[[], T], good: Callable[[T], bool], what: str) -> T:
+    """Look until it is good. Raises TooLate with what it was."""
+    deadline = time.monotonic() + PATIENCE
+    while not good(seen := look()):
+        if time.monotonic() > deadline:
+            raise TooLate(f"after {PATIENCE} s it is not so that {what}: {seen}")
+        time.sleep(0.05)
+    return seen

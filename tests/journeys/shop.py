@@ -1,0 +1,192 @@
+"""The deployed shop as the journeys use it: a client that also makes products, and time pass."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import requests
+
+from sandbox.chapa.faults import Call
+from sandbox.client import Answer, Client, until
+
+CUSTOMER = {
+    "first_name": "Birtukan",
+    "last_name": "Woldegiorgis",
+    "email": "birtukan.w@shopper.et",
+    "phone_number": "0911928374",
+}
+"""Of every order, and found in no log line."""
+
+PRICE = 45_050
+
+
+class Shop(Client):
+    _numbers = count(1)
+
+    def product(self, units: int = 10) -> str:
+        """A product that no other test sells; its SKU."""
+        sku = f"product-{next(self._numbers)}"
+        numbers = {"unit_price": PRICE, "available": units, "reserved": 0, "committed": 0}
+        words = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": sku, "currency": "ETB"}
+        self._table.put_item(
+            TableName=self.stack["table_name"],
+            Item={k: {"S": v} for k, v in words.items()}
+            | {k: {"N": str(v)} for k, v in numbers.items()},
+        )
+        return sku
+
+    def ordered(self, sku: str, quantity: int = 2, *, user: str = "abebe") -> str:
+        answer = self.place({sku: quantity}, user=user, customer=CUSTOMER)
+        assert answer.status == 201, answer
+        return str(answer["order_id"])
+
+    def begun(self, sku: str, quantity: int = 2) -> tuple[str, str]:
+        """An order whose payment waits on Chapa's page: its id and tx_ref."""
+        order_id = self.ordered(sku, quantity)
+        answer = self.initialize(order_id)
+        assert answer.status == 201, answer
+        return order_id, str(answer["tx_ref"])
+
+    def paid(self, sku: str, quantity: int = 2) -> tuple[str, str]:
+        order_id, tx_ref = self.begun(sku, quantity)
+        self.chapa.pay(tx_ref, webhook=False)
+        assert self.notify(body_about(tx_ref))["outcome"] == "applied"
+        return order_id, tx_ref
+
+    def expired(self, sku: str, quantity: int = 2) -> tuple[str, str]:
+        order_id, tx_ref = self.begun(sku, quantity)
+        self.make_due(order_id, expires=True)
+        self.sweep()
+        self.await_order(order_id, "expired")
+        return order_id, tx_ref
+
+    def make_due(self, order_id: str, *, expires: bool = False) -> None:
+        """As if it had been placed so long ago that its next look, or its end, is now."""
+        names = ["due_at", "expires_at"] if expires else ["due_at"]
+        self._table.update_item(
+            TableName=self.stack["table_name"],
+            Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}},
+            UpdateExpression=f"SET {', '.join(f'{n} = :now' for n in names)} ADD version :one",
+            ConditionExpression="attribute_exists(due_at)",
+            ExpressionAttributeValues={
+                ":now": {"N": str(int(time.time()))},
+                ":one": {"N": "1"},
+            },
+        )
+
+    def state(self, order_id: str) -> tuple[str, list[str]]:
+        """The statuses of the order and of its payments."""
+        order = self.order(order_id)
+        return order["status"], [payment["status"] for payment in order["payments"]]
+
+    def answered(self, call: Call, tx_ref: str, times: int = 1) -> list[int | None]:
+        """The codes that so many webhooks or callbacks got."""
+        entries = until(
+            lambda: self.calls(call, tx_ref),
+            lambda seen: len(seen) == times and all(e.status or e.error for e in seen),
+            f"{times} of {call} are answered",
+        )
+        return [entry.status for entry in entries]
+
+    @contextmanager
+    def nothing_written(self) -> Iterator[None]:
+        self.await_worker()
+        before = self.dump()
+        yield
+        assert self.dump() == before
+
+    @contextmanager
+    def reconfigured(self, function: str, **configuration: Any) -> Iterator[None]:
+        """A function with another configuration, and with processes that start anew."""
+        name = self.stack["functions"][function]
+        was = self._lambda.get_function_configuration(FunctionName=name)
+        self._lambda.update_function_configuration(FunctionName=name, **configuration)
+        try:
+            yield
+        finally:
+            self._lambda.update_function_configuration(
+                FunctionName=name, **{setting: was[setting] for setting in configuration}
+            )
+
+    def chapa_answers(self) -> bool:
+        try:
+            self.chapa.settings()
+        except requests.ConnectionError:
+            return False
+        return True
+
+    def brief_token(self) -> str:
+        """A token of abebe's, as the user pool issues them, but good for two seconds only."""
+        cognito = self.aws("cognito-idp")
+        [pool] = cognito.list_user_pools(MaxResults=10)["UserPools"]
+        [app] = cognito.list_user_pool_clients(UserPoolId=pool["Id"])["UserPoolClients"]
+        names = {"UserPoolId": pool["Id"], "ClientId": app["ClientId"]}
+        was = cognito.describe_user_pool_client(**names)["UserPoolClient"]
+        kept = {
+            "ExplicitAuthFlows": was["ExplicitAuthFlows"],
+            "AccessTokenValidity": int(was["AccessTokenValidity"]),
+            "TokenValidityUnits": was["TokenValidityUnits"],
+        }
+        brief = {"AccessTokenValidity": 2, "TokenValidityUnits": {"AccessToken": "seconds"}}
+        cognito.update_user_pool_client(**names, **kept | brief)
+        password = "Aa1!for-two-seconds"
+        try:
+            cognito.admin_set_user_password(
+                UserPoolId=pool["Id"], Username="abebe", Password=password, Permanent=True
+            )
+            answer = cognito.admin_initiate_auth(
+                **names,
+                AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+                AuthParameters={"USERNAME": "abebe", "PASSWORD": password},
+            )
+        finally:
+            cognito.update_user_pool_client(**names, **kept)
+        return str(answer["AuthenticationResult"]["AccessToken"])
+
+    def secret(self) -> dict[str, str]:
+        answer = self.aws("secretsmanager").get_secret_value(**self._secret)
+        return dict(json.loads(answer["SecretString"]))
+
+    def set_secret(self, values: Mapping[str, str]) -> None:
+        self.aws("secretsmanager").put_secret_value(
+            **self._secret, SecretString=json.dumps(dict(values))
+        )
+
+    @property
+    def _secret(self) -> dict[str, str]:
+        configuration = self._lambda.get_function_configuration(
+            FunctionName=self.stack["functions"]["webhook"]
+        )
+        return {"SecretId": configuration["Environment"]["Variables"]["SECRET_ID"]}
+
+
+def body_about(tx_ref: str) -> bytes:
+    return json.dumps({"event": "charge.success", "tx_ref": tx_ref, "status": "success"}).encode()
+
+
+def at_once[T](times: int, call: Callable[[int], T]) -> list[T]:
+    """So many calls, none before all are ready."""
+    barrier = threading.Barrier(times)
+
+    def wait_and_call(number: int) -> T:
+        barrier.wait()
+        return call(number)
+
+    with ThreadPoolExecutor(times) as threads:
+        return list(threads.map(wait_and_call, range(times)))
+
+
+def is_problem(answer: Answer) -> bool:
+    """Whether it is a problem document in all its parts."""
+    return (
+        answer.headers["content-type"] == "application/problem+json"
+        and answer["status"] == answer.status
+        and answer["type"] == f"urn:chapa-payments:{answer.code}"
+        and bool(answer["title"])
+        and bool(answer["detail"])
+    )
