@@ -542,7 +542,12 @@ def refund_ended(story: Story, reference: str, said: Said, now: int) -> Story:
     refund = story.refund(reference)
     if refund is None or refund.status not in OPEN_REFUNDS:
         return story
-    facts = {"tx_ref": refund.tx_ref, "refund": reference, "amount": refund.amount}
+    facts = {
+        "tx_ref": refund.tx_ref,
+        "refund": reference,
+        "amount": refund.amount,
+        "currency": refund.currency,
+    }
     if said is Said.REVERSED:
         after = story.with_refund(reference, status=RefundStatus.REVERSED, lease_until=0)
         return after.tell("refund.reversed", now, **facts)
