@@ -94,11 +94,11 @@ class Repository:
     def read(self, order_id: str) -> Story | None:
         """The order with its payments and refunds, as one strongly consistent read shows them."""
         # Events sort before all else under the key, so that this read passes them by.
-        return _story(self._query(order_id, "sk >= :sk", {":sk": _ORDER}))
+        return story_in(self._query(order_id, "sk >= :sk", {":sk": _ORDER}))
 
     def read_with_ledger(self, order_id: str) -> tuple[Story, list[Event]] | None:
         items = list(self._query(order_id))
-        story = _story(items)
+        story = story_in(items)
         if story is None:
             return None
         return story, [_event(item) for item in items if item["sk"].startswith("EVENT#")]
@@ -111,7 +111,7 @@ class Repository:
             wanted[self._table]["ConsistentRead"] = True
             answer = self._client.batch_get_item(RequestItems=wanted)
             for raw in answer["Responses"].get(self._table, []):
-                item = _plain(raw)
+                item = plain(raw)
                 product = Product(*(item[f.name] for f in fields(Product)))
                 found[product.sku] = product
             wanted = answer.get("UnprocessedKeys")
@@ -211,7 +211,7 @@ class Repository:
                 },
             )
             for page in pages:
-                yield from map(_plain, page["Items"])
+                yield from map(plain, page["Items"])
 
     def _query(
         self, order_id: str, condition: str = "", values: Mapping[str, str] | None = None
@@ -225,7 +225,7 @@ class Repository:
         )
         for page in pages:
             for raw in page["Items"]:
-                yield _plain(raw)
+                yield plain(raw)
 
     def _order_write(self, before: Order | None, after: Order) -> dict[str, Any]:
         key = _key(after.order_id, _ORDER)
@@ -375,7 +375,7 @@ def _raise_failed_condition(writes: list[dict[str, Any]], reasons: list[dict[str
             if not change.get("Key", {}).get("pk", {}).get("S", "").startswith("STOCK#"):
                 raise Stale
             taken = change["ExpressionAttributeValues"].get(":available_taken")
-            stock = _plain(reason.get("Item", {}))
+            stock = plain(reason.get("Item", {}))
             if taken is None or stock.get("available", 0) >= _deserialize(taken):
                 # The units are there, so it was the price; or the product itself is gone.
                 raise Stale
@@ -414,7 +414,8 @@ def _due_shard(prefix: str, order_id: str) -> str:
     return f"{prefix}#{zlib.crc32(order_id.encode()) % DUE_SHARDS}"
 
 
-def _plain(raw: Mapping[str, Any]) -> dict[str, Any]:
+def plain(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """An item out of DynamoDB's JSON."""
     return {name: _whole(_deserialize(value)) for name, value in raw.items()}
 
 
@@ -433,7 +434,7 @@ def _whole(value: Any) -> Any:
 
 def event_in(image: Mapping[str, Any]) -> tuple[EventKey, Event]:
     """A ledger event as the table's stream carries it. Raises when it is none."""
-    item = _plain(image)
+    item = plain(image)
     return EventKey(item["order_id"], item["number"]), _event(item)
 
 
@@ -446,7 +447,8 @@ def _record[R: (Order, Payment, Refund)](kind: type[R], item: Mapping[str, Any],
     return kind(**{k: v for k, v in item.items() if k in known} | more)
 
 
-def _story(items: Iterable[Mapping[str, Any]]) -> Story | None:
+def story_in(items: Iterable[Mapping[str, Any]]) -> Story | None:
+    """The story that the items under one order's key tell; None without the order itself."""
     order: Order | None = None
     payments: list[Payment] = []
     refunds: list[Refund] = []
