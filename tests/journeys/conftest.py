@@ -15,6 +15,7 @@ PARAMS = {
     "WaitSeconds": "1",
     # Nothing becomes due by itself while a test looks.
     "LookAfterSeconds": "600",
+    "RepublishAfterSeconds": "2",
     "ReturnUrl": "https://shop.example/thanks",
 }
 
