@@ -1,8 +1,9 @@
-"""Refund a payment, redrive the dead letters, show an order.
+"""Refund a payment, redrive the dead letters, show an order, audit the table.
 
     python -m operators show ORDER_ID
     python -m operators refund TX_REF --key TICKET [--amount 100.00] [--reason …] [--return-stock]
     python -m operators redrive
+    python -m operators audit
 
 It runs the product's own code with the operator's AWS credentials, and takes its settings from the
 deployed functions, so that there is no second place to set them.
@@ -21,6 +22,7 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "operators")
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from operators.invariants import violations
 from payments import refunds
 from payments.backend import Backend
 from payments.errors import ConfigurationError, OrderNotFound, PaymentsError
@@ -90,6 +92,16 @@ def redrive(stack: Mapping[str, str]) -> dict[str, Any]:
     return {"redriven": redriven}
 
 
+def audit(backend: Backend, table_name: str) -> dict[str, Any]:
+    """Read the whole table and judge it. What changes meanwhile may look wrong: run it again."""
+    pages = boto3.client("dynamodb").get_paginator("scan").paginate(TableName=table_name)
+    items = [item for page in pages for item in page["Items"]]
+    return {
+        "items": len(items),
+        "violations": violations(items, backend.rules, backend.now),
+    }
+
+
 def _amount(text: str) -> int:
     amount = parse_amount(text)
     if amount is None:
@@ -113,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--return-stock", action="store_true", help="the goods are back")
 
     commands.add_parser("redrive", help="hand every dead letter to the worker again")
+    commands.add_parser("audit", help="check every promise against the whole table")
     return top
 
 
@@ -125,6 +138,8 @@ def main(argv: list[str] | None = None) -> int:
                 done = show(backend_of(stack), arguments.order_id)
             case "refund":
                 done = refund(backend_of(stack), arguments)
+            case "audit":
+                done = audit(backend_of(stack), stack["TableName"])
             case _:
                 done = redrive(stack)
     except PaymentsError as error:
@@ -134,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps(done, indent=2, ensure_ascii=False))
-    return 0
+    return 1 if done.get("violations") else 0
 
 
 if __name__ == "__main__":

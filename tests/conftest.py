@@ -22,10 +22,16 @@ from tests.shop import Shop
 
 
 @pytest.fixture
-def shop() -> Iterator[Shop]:
-    """A shop on an AWS and a Chapa inside this process, whose clock stands still."""
+def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """A shop on an AWS and a Chapa inside this process, whose clock stands still.
+
+    Whatever a test did with it, the promises hold in the end.
+    """
     with mock_aws():
-        yield Shop()
+        shop = Shop()
+        yield shop
+        if not request.node.get_closest_marker("corrupts"):
+            assert shop.audit() == []
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import boto3
 from botocore.exceptions import EndpointConnectionError
 from samcli.yamlhelper import yaml_parse
 
+from operators.invariants import Confirmed, Told, violations
 from payments import signature
 from payments.backend import Backend
 from payments.chapa import Chapa
@@ -180,6 +181,8 @@ class Shop:
         self.random = random.Random(20261122)
         self.slept: list[float] = []
         self.while_sleeping: Callable[[], None] | None = None
+        self.units: dict[str, int] = {}
+        self.told: list[Told] = []
         self._table()
         self.messages = Messages(self.clock)
         self._secrets = boto3.client("secretsmanager")
@@ -232,6 +235,7 @@ class Shop:
             self.stock_up(sku, name, price, currency, units)
 
     def stock_up(self, sku: str, name: str, price: int, currency: str, units: int) -> None:
+        self.units[sku] = units
         self.table.put_item(
             Item={
                 "pk": f"STOCK#{sku}",
@@ -328,7 +332,10 @@ class Shop:
     def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Answer:
         query = {"refresh": "true"} if refresh else {}
         event = http_event("GET", user=user, path={"tx_ref": tx_ref}, query=query)
-        return self.http("status", event)
+        answer = self.http("status", event)
+        if answer.body.get("order_status") == "paid":
+            self.told.append(Told(answer.body["order_id"], paid=True))
+        return answer
 
     def webhook(
         self, body: bytes | Mapping[str, Any], *, sign_with: str = WEBHOOK_SECRET, **headers: str
@@ -396,6 +403,32 @@ class Shop:
         """Every item of the table: two dumps are equal when nothing was written between them."""
         items = list(self.table.scan(ConsistentRead=True)["Items"])
         return sorted(items, key=lambda item: (str(item["pk"]), str(item["sk"])))
+
+    def audit(self, *, settled: bool = False) -> list[str]:
+        """Every promise that does not hold for what is stored, what Chapa has and what was told."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName="payments")
+        confirmed = [
+            Confirmed(
+                payment.tx_ref,
+                int(payment.amount * 100),
+                sum(
+                    int(refund.amount * 100)
+                    for refund in self.simulator.refunds.values()
+                    if refund.payment_reference == payment.reference and refund.status == "refunded"
+                ),
+            )
+            for payment in self.simulator.payments.values()
+            if payment.paid
+        ]
+        return violations(
+            [item for page in pages for item in page["Items"]],
+            self.backend.rules,
+            self.now,
+            units=self.units,
+            confirmed=confirmed,
+            told=self.told,
+            settled=settled,
+        )
 
     def asked(self, call: str, tx_ref: str | None = None) -> int:
         """How often Chapa was called."""

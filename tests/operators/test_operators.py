@@ -89,3 +89,24 @@ def test_dead_letters_are_handed_to_the_worker_again(
         received |= {message["Body"] for message in messages}
     assert received == {str(number) for number in range(12)}
     assert "Messages" not in sqs.receive_message(QueueUrl=dead)
+
+
+def test_an_audit_judges_the_whole_table(
+    shop: Shop, run: Callable[..., tuple[int, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid(shop)
+    monkeypatch.setattr(tool, "outputs", lambda _: {"TableName": "payments"})
+    code, judged = run("audit")
+    assert (code, judged["violations"]) == (0, [])
+    assert judged["items"] > 5
+
+
+@pytest.mark.corrupts
+def test_an_audit_that_finds_something_fails(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.stock_up("MUG", "Mug", 1, "ETB", -1)
+    monkeypatch.setattr(tool, "outputs", lambda _: {"TableName": "payments"})
+    monkeypatch.setattr(tool, "backend_of", lambda _: shop.backend)
+    assert tool.main(["audit"]) == 1
+    assert "below zero" in capsys.readouterr().out

@@ -95,6 +95,7 @@ class TestRefusals:
         answer = shop.pay(order_id)
         assert (answer.status, answer.code) == (404, "order_not_found")
 
+    @pytest.mark.corrupts
     def test_an_order_without_items_has_nothing_to_pay_for(self, shop: Shop) -> None:
         order_id = shop.order().body["order_id"]
         shop.table.update_item(

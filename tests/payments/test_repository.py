@@ -14,6 +14,8 @@ from payments.repository import CONFLICT_TRIES, DUE_SHARDS, EventKey, Repository
 from payments.states import OrderStatus, PaymentStatus, StockStatus
 from tests.shop import Shop, create_table
 
+pytestmark = pytest.mark.corrupts  # It saves stories that no use case tells.
+
 NOW = 1_800_000_000
 RULES = Rules(1800, 60, (90,), (3600,), 86400, "reserve")
 
