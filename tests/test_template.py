@@ -9,6 +9,8 @@ import pytest
 from tests.environment import PUBLISHER, SETTINGS
 from tests.shop import TEMPLATE, template
 
+ROOT = TEMPLATE.parent
+
 RESOURCES: dict[str, Any] = template()["Resources"]
 PARAMETERS: dict[str, Any] = template()["Parameters"]
 
@@ -320,7 +322,8 @@ def test_what_needs_a_person_rings_whichever_function_meets_it(metric: str) -> N
 
 
 def test_an_alarm_of_ours_watches_what_is_counted() -> None:
-    code = "".join(path.read_text() for path in TEMPLATE.parent.glob("[fs]*/*/*.py"))
+    sources = [f for where in ("functions", "shared") for f in ROOT.glob(f"{where}/*/*.py")]
+    code = "".join(path.read_text() for path in sources)
     told = {"".join(map(str.capitalize, name.split("."))) for name in re.findall(TOLD, code)}
     counted = told | set(re.findall(r'count\("(\w+)"', code))
     for alarm in of_type("AWS::CloudWatch::Alarm").values():

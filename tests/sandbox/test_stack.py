@@ -18,6 +18,8 @@ import pytest
 from moto import mock_aws
 
 from sandbox import stack as launcher
+from sandbox.client import until
+from sandbox.listener import Listener
 from sandbox.seed import seed
 from sandbox.stack import FUNCTIONS, HOST, ROOT, Process, Stack, StackError
 from tests.shop import create_table
@@ -253,7 +255,7 @@ def test_a_stack_comes_up_whole_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_functions_need_no_more_than_the_template_allows_them(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, enforce_permissions=True)
+    stack = Stack(tmp_path, enforce_permissions=True, params={"RepublishAfterSeconds": "1"})
     with stack as described:
         token = described["users"]["abebe"]["token"]
         order = post(
@@ -261,9 +263,26 @@ def test_functions_need_no_more_than_the_template_allows_them(tmp_path: Path) ->
         )
         payment = post(f"{described['api_url']}/payments", token, {"order_id": order["order_id"]})
         assert payment["status"] == "pending"
-        swept = stack.client("lambda").invoke(FunctionName=described["functions"]["expire"])
-        assert "FunctionError" not in swept
-        swept["Payload"].close()
+        listener = Listener(described)
+        told = until(listener.listen, bool, "another service hears of the order")
+        assert told[0]["detail"]["order_id"] == order["order_id"]
+
+        # What nobody publishes is soon overdue, so that the sweep writes too.
+        functions = stack.client("lambda")
+        [source] = functions.list_event_source_mappings(
+            FunctionName=described["functions"]["publish"]
+        )["EventSourceMappings"]
+        functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
+        post(f"{described['api_url']}/orders", token, {"items": [{"sku": "jebena", "quantity": 1}]})
+
+        def sweep() -> Any:
+            swept = functions.invoke(FunctionName=described["functions"]["expire"])
+            with swept["Payload"] as payload:
+                answer = json.load(payload)
+            assert "FunctionError" not in swept, answer
+            return answer["events"]
+
+        until(sweep, bool, "the sweep has touched an event")
 
         # And it is these policies that let them.
         iam, function = stack.client("iam"), described["functions"]["checkout"]
