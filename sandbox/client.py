@@ -174,6 +174,15 @@ class Client:
         """What Chapa was asked, or sent."""
         return self.chapa.journal(call, tx_ref)
 
+    def answered(self, call: Call, tx_ref: str, times: int = 1) -> list[int | None]:
+        """The codes that so many webhooks or callbacks got, once they all have been sent."""
+        entries = until(
+            lambda: self.calls(call, tx_ref),
+            lambda seen: len(seen) == times and all(e.status or e.error for e in seen),
+            f"{times} of {call} are answered",
+        )
+        return [entry.status for entry in entries]
+
     # Behind the counter.
 
     def sweep(self) -> dict[str, int]:

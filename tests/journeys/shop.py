@@ -11,8 +11,7 @@ from typing import Any
 
 import requests
 
-from sandbox.chapa.faults import Call
-from sandbox.client import Answer, Client, until
+from sandbox.client import Answer, Client
 
 CUSTOMER = {
     "first_name": "Birtukan",
@@ -83,15 +82,6 @@ class Shop(Client):
         """The statuses of the order and of its payments."""
         order = self.order(order_id)
         return order["status"], [payment["status"] for payment in order["payments"]]
-
-    def answered(self, call: Call, tx_ref: str, times: int = 1) -> list[int | None]:
-        """The codes that so many webhooks or callbacks got."""
-        entries = until(
-            lambda: self.calls(call, tx_ref),
-            lambda seen: len(seen) == times and all(e.status or e.error for e in seen),
-            f"{times} of {call} are answered",
-        )
-        return [entry.status for entry in entries]
 
     @contextmanager
     def nothing_written(self) -> Iterator[None]:
