@@ -26,9 +26,8 @@ from operators.invariants import violations
 from payments import refunds
 from payments.backend import Backend
 from payments.errors import ConfigurationError, OrderNotFound, PaymentsError
-from payments.http import iso_time
 from payments.money import parse_amount
-from payments.views import details_view, order_with_payments_view, refund_view
+from payments.views import details_view, iso_time, order_with_payments_view, refund_view
 
 
 def outputs(stack: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from payments import domain
-from payments.domain import Event, Payment, Rules, Story
+from payments.domain import Rules
 from payments.repository import event_in, plain, story_in
 from payments.states import (
     OPEN,
@@ -20,6 +20,7 @@ from payments.states import (
     RefundStatus,
     StockStatus,
 )
+from payments.story import Event, Payment, Story
 
 STOCK_OF: Mapping[OrderStatus, frozenset[StockStatus]] = {
     OrderStatus.PENDING: frozenset({StockStatus.RESERVED}),

@@ -24,10 +24,10 @@ from operators.invariants import Confirmed, Told, violations
 from payments import signature
 from payments.backend import Backend
 from payments.chapa import Chapa
-from payments.domain import Payment, Story
 from payments.queue import Queue
 from payments.repository import Repository
 from payments.settings import SecretStore, Settings
+from payments.story import Payment, Story
 from sandbox.chapa.control import Control
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
 from sandbox.chapa.in_process import Adapter, ManualClock, session_for

@@ -10,9 +10,10 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from payments import domain
-from payments.domain import Event, Line, Order, Refund, Rules, Said, Story, Verification
+from payments.domain import Rules, Said, Verification
 from payments.publish import envelope
 from payments.repository import EventKey
+from payments.story import Event, Line, Order, Refund, Story
 
 ROOT = Path(__file__).parent.parent
 DOMAIN = (ROOT / "shared" / "payments" / "domain.py").read_text()

@@ -11,12 +11,13 @@ import boto3
 from payments import domain
 from payments.aws import CONFIG
 from payments.chapa import Chapa
-from payments.domain import Rules, Story, Verification
+from payments.domain import Rules, Verification
 from payments.errors import Busy, OrderNotFound
 from payments.ids import RandomBytes, is_order_id
 from payments.queue import Queue
 from payments.repository import Repository, Stale
 from payments.settings import SecretStore, Settings
+from payments.story import Story
 from payments.telemetry import announce
 
 RESERVED_SECONDS = 2.0

@@ -2,12 +2,12 @@
 
 from payments import domain
 from payments.backend import Backend
-from payments.domain import Story
 from payments.errors import OrderInReview, OrderPaid
 from payments.reconcile import close
 from payments.repository import Stale
 from payments.settle import defer
 from payments.states import OrderStatus
+from payments.story import Story
 
 
 def cancel(backend: Backend, order_id: str, user_id: str) -> tuple[Story, bool]:

@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
-from payments.domain import Order, Payment, Refund, Said, Verification
+from payments.domain import Said, Verification
 from payments.errors import (
     ProviderError,
     ProviderFailed,
@@ -32,6 +32,7 @@ from payments.errors import (
 )
 from payments.money import format_amount, parse_amount
 from payments.settings import SecretStore, Settings
+from payments.story import Order, Payment, Refund
 from payments.telemetry import count, logger, scrub
 
 CONNECT_SECONDS = 4.0

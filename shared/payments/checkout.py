@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from payments import domain
 from payments.backend import STALE_TRIES, Backend
-from payments.domain import Line, Order, Story
 from payments.errors import Busy, IdempotencyMismatch, InvalidRequest, MixedCurrency, UnknownSku
 from payments.ids import new_order_id, repeatable_order_id
 from payments.money import MAX_AMOUNT, format_amount
 from payments.repository import Stale
+from payments.story import Line, Order, Story
 
 MAX_LINES = 90
 """A transaction holds 100 items: the order, its lines' stock, a payment, a refund and events."""

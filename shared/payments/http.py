@@ -4,7 +4,6 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
@@ -158,7 +157,3 @@ def header(event: Event, name: str) -> str | None:
 def user_id(event: Event) -> str:
     """Who the JWT authorizer says is asking."""
     return str(event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"])
-
-
-def iso_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

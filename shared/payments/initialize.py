@@ -2,7 +2,6 @@
 
 from payments import domain
 from payments.backend import STALE_TRIES, Backend
-from payments.domain import Payment, Story
 from payments.errors import (
     Busy,
     OrderEmpty,
@@ -15,6 +14,7 @@ from payments.ids import new_tx_ref
 from payments.reconcile import close
 from payments.repository import Stale
 from payments.states import OrderStatus, PaymentStatus
+from payments.story import Payment, Story
 
 POLL_SECONDS = 0.2
 

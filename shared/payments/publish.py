@@ -14,12 +14,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from payments.aws import CONFIG
 from payments.bus import Bus, Entry, in_calls
-from payments.domain import Event
-from payments.http import iso_time
 from payments.repository import EventKey, Repository, event_in
 from payments.settings import PublisherSettings
+from payments.story import Event
 from payments.telemetry import count, logger
-from payments.views import details_view
+from payments.views import details_view, iso_time
 
 VERSION = 1
 """Of the envelope. Fields may be added within a version; none is removed or changes its meaning."""

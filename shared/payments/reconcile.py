@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from payments import domain
 from payments.backend import Backend
-from payments.domain import Outcome, Payment, Said, Story
+from payments.domain import Outcome, Said
 from payments.refunds import advance
 from payments.repository import Stale
 from payments.settle import apply, settle
 from payments.states import PaymentStatus
+from payments.story import Payment, Story
 from payments.telemetry import logger
 
 CLOCKS_DIFFER_SECONDS = 1

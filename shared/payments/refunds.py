@@ -4,7 +4,7 @@ import hashlib
 
 from payments import domain
 from payments.backend import STALE_TRIES, Backend
-from payments.domain import Refund, Said, Story
+from payments.domain import Said
 from payments.errors import (
     Busy,
     IdempotencyMismatch,
@@ -17,6 +17,7 @@ from payments.money import format_amount
 from payments.repository import Stale
 from payments.settle import apply, find
 from payments.states import RefundStatus
+from payments.story import Refund, Story
 
 
 def request(

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from payments.domain import Event, Line, Order, Payment, Refund, Story
 from payments.errors import Busy, OutOfStock
 from payments.states import (
     ORDER_MOVES,
@@ -39,6 +38,7 @@ from payments.states import (
     StockStatus,
     sources,
 )
+from payments.story import Event, Line, Order, Payment, Refund, Story
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -2,11 +2,12 @@
 
 from payments import domain
 from payments.backend import STALE_TRIES, Backend
-from payments.domain import Decision, Outcome, Story, Verification
+from payments.domain import Decision, Outcome, Verification
 from payments.errors import Busy, OutOfStock, PaymentNotFound
 from payments.ids import order_id_of
 from payments.repository import Stale
 from payments.states import PAID, UNPAID
+from payments.story import Story
 
 
 def find(backend: Backend, tx_ref: str) -> Story:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from payments.domain import Event
+from payments.story import Event
 
 logger = Logger()
 # One dimension for all functions of a stack: an alarm asks what happened, not which of them saw it.

@@ -1,12 +1,12 @@
 """Orders and payments as clients see them."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
-from payments.domain import Event, Payment, Refund, Story
-from payments.http import iso_time
 from payments.money import format_amount
 from payments.states import PaymentStatus
+from payments.story import Event, Payment, Refund, Story
 
 
 def order_view(story: Story) -> dict[str, Any]:
@@ -84,3 +84,7 @@ def _payment(story: Story, payment: Payment) -> dict[str, Any]:
     if payment.reference:
         view["reference"] = payment.reference
     return view
+
+
+def iso_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -17,7 +17,7 @@ import requests
 import responses
 
 from payments.chapa import IDLE_SECONDS, READ_RETRIES, Chapa
-from payments.domain import Order, Payment, Said, Verification
+from payments.domain import Said, Verification
 from payments.errors import (
     ProviderError,
     ProviderFailed,
@@ -26,6 +26,7 @@ from payments.errors import (
     ProviderUnavailable,
 )
 from payments.settings import SecretStore, Settings
+from payments.story import Order, Payment
 from payments.telemetry import metrics
 from sandbox.chapa.control import Control
 from sandbox.chapa.server import Server

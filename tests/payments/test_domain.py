@@ -5,20 +5,7 @@ from typing import Any
 import pytest
 
 from payments import domain
-from payments.domain import (
-    Decision,
-    IllegalMove,
-    LateSuccessPolicy,
-    Line,
-    Order,
-    Outcome,
-    Payment,
-    Refund,
-    Rules,
-    Said,
-    Story,
-    Verification,
-)
+from payments.domain import Decision, LateSuccessPolicy, Outcome, Rules, Said, Verification
 from payments.states import (
     OPEN,
     REFUND_MOVES,
@@ -28,6 +15,7 @@ from payments.states import (
     RefundStatus,
     StockStatus,
 )
+from payments.story import IllegalMove, Line, Order, Payment, Refund, Story
 
 NOW = 1_800_000_000
 TX = "tx"

@@ -28,7 +28,6 @@ from payments.http import (
     Response,
     handler,
     header,
-    iso_time,
     parse,
     problem,
     raw_body,
@@ -194,13 +193,6 @@ def test_the_authorizer_says_who_asks() -> None:
     assert user_id(http_event("GET", user="almaz")) == "almaz"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "1970-01-01T00:00:00Z"), (1_795_338_000, "2026-11-22T09:00:00Z")]
-)
-def test_a_time_travels_as_iso_8601_in_utc(seconds: int, text: str) -> None:
-    assert iso_time(seconds) == text
-
-
 def test_an_answer_is_json_that_nobody_keeps() -> None:
     answer = respond(201, {"name": "አበበ"}, retry_after="5")
 
@@ -210,7 +202,8 @@ def test_an_answer_is_json_that_nobody_keeps() -> None:
         "cache-control": "no-store",
         "retry-after": "5",
     }
-    assert answer["body"] == AMHARIC
+    assert answer["body"].isascii()  # What cannot be encoded must not break the answer.
+    assert json.loads(answer["body"]) == {"name": "አበበ"}
 
 
 def leaves(error: type[PaymentsError] = PaymentsError) -> set[type[PaymentsError]]:

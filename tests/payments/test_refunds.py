@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from payments import refunds
-from payments.domain import Refund
 from payments.errors import IdempotencyMismatch, PaymentNotFound, RefundTooLarge
 from payments.states import OrderStatus, PaymentStatus, RefundStatus
+from payments.story import Refund
 from tests.shop import Died, Shop, die
 
 PRICE = 90_000

@@ -8,10 +8,11 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from payments import domain
-from payments.domain import Line, Order, Rules, Said, Story, Verification
+from payments.domain import Rules, Said, Verification
 from payments.errors import Busy, OutOfStock
 from payments.repository import CONFLICT_TRIES, DUE_SHARDS, EventKey, Repository, Stale
 from payments.states import OrderStatus, PaymentStatus, StockStatus
+from payments.story import Line, Order, Story
 from tests.shop import Shop, create_table
 
 pytestmark = pytest.mark.corrupts  # It saves stories that no use case tells.

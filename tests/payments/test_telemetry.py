@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aws_lambda_powertools import Metrics
 
-from payments.domain import Event
+from payments.story import Event
 from payments.telemetry import announce, count, metrics, scrub
 
 PRIVATE = {
