@@ -71,8 +71,10 @@ REFUND_SAID = {
 
 def _text(value: object) -> str | None:
     """Words, codes and references are short and plain; what is not is as good as missing."""
-    plain = isinstance(value, str) and len(value) <= 200 and value.isascii() and value.isprintable()
-    return str(value) if plain else None
+    if not isinstance(value, str):
+        return None
+    text = value.strip()  # Chapa's own samples have stray tabs.
+    return text if len(text) <= 200 and text.isascii() and text.isprintable() else None
 
 
 type Text = Annotated[str | None, BeforeValidator(_text)]

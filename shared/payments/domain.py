@@ -274,6 +274,7 @@ def _paid(
 
     order = story.order
     facts = {"reference": said.reference, "paid_amount": said.amount, "lease_until": 0}
+    price = {"amount": payment.amount, "currency": payment.currency}
     if order.status is OrderStatus.PENDING or (
         order.status in {OrderStatus.EXPIRED, OrderStatus.CANCELLED}
         and rules.late_success == "reserve"
@@ -285,16 +286,19 @@ def _paid(
             status=OrderStatus.PAID, stock=StockStatus.COMMITTED, paid_by=payment.tx_ref, live=None
         )
         after = after.tell(
-            "payment.succeeded", now, tx_ref=payment.tx_ref, reference=said.reference
+            "payment.succeeded", now, tx_ref=payment.tx_ref, reference=said.reference, **price
         )
-        return Decision(after.tell("order.paid", now, tx_ref=payment.tx_ref), Outcome.APPLIED)
+        after = after.tell("order.paid", now, tx_ref=payment.tx_ref, **price)
+        return Decision(after, Outcome.APPLIED)
 
     late = order.status in {OrderStatus.EXPIRED, OrderStatus.CANCELLED}
     if late and rules.late_success == "review":
         return _review(story, payment, f"paid after the order was {order.status}", now, said)
 
     after = story.with_payment(payment.tx_ref, status=PaymentStatus.SURPLUS, reason=None, **facts)
-    after = after.tell("payment.surplus", now, tx_ref=payment.tx_ref, reference=said.reference)
+    after = after.tell(
+        "payment.surplus", now, tx_ref=payment.tx_ref, reference=said.reference, **price
+    )
     refund = Refund(
         reference=f"late-{payment.tx_ref}",
         tx_ref=payment.tx_ref,
