@@ -288,6 +288,22 @@ class TestProviderEvents:
         assert shop.story(order_id).order.status is OrderStatus.REFUNDED
         assert "payment.reversed" in shop.ledger(order_id)
 
+    @pytest.mark.parametrize("trouble", ["asked a moment ago", "Chapa does not answer"])
+    def test_one_that_cannot_be_verified_now_has_to_be_sent_again(
+        self, shop: Shop, trouble: str
+    ) -> None:
+        order_id, tx_ref = paid(shop)
+        shop.control.reverse(tx_ref, webhook=False)
+        if trouble == "Chapa does not answer":
+            shop.clock.advance(3)
+            shop.control.add_fault("verify", "status", status=500, times=None)
+        answer = shop.notify(tx_ref, "charge.reversed")
+        assert (answer.status, answer.code) == (503, "not_deferred")
+        shop.control.clear_faults()
+        shop.clock.advance(3)
+        assert shop.notify(tx_ref, "charge.reversed").body == {"outcome": "applied"}
+        assert shop.story(order_id).order.status is OrderStatus.REFUNDED
+
     def test_a_reversed_payment_is_not_paid_back_as_well(self, shop: Shop) -> None:
         order_id, tx_ref = surplus(shop)
         shop.clock.advance(3)
