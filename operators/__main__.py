@@ -27,6 +27,7 @@ from payments import refunds
 from payments.backend import Backend
 from payments.errors import ConfigurationError, OrderNotFound, PaymentsError
 from payments.money import parse_amount
+from payments.telemetry import logger
 from payments.views import details_view, iso_time, order_with_payments_view, refund_view
 
 
@@ -152,4 +153,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # What is printed is the answer and nothing else.
+    logger.registered_handler.setStream(sys.stderr)  # type: ignore[attr-defined]
     sys.exit(main())
