@@ -64,9 +64,9 @@ def test_each_trouble_has_its_code_and_a_second_try_succeeds(
 def test_a_chapa_that_does_not_answer_in_time_is_a_504(shop: Shop) -> None:
     sku = shop.product()
     order_id = shop.ordered(sku)
-    shop.chapa.add_fault("initialize", "timeout_after", seconds=6)
+    shop.chapa.add_fault("initialize", "timeout_after", seconds=5)
     # No call lasts longer than what is left of the invocation: with less of it, the test is short.
-    with shop.reconfigured("initialize", Timeout=6):
+    with shop.reconfigured("initialize", Timeout=5):
         answer = shop.initialize(order_id)
     assert (answer.status, answer.code) == (504, "provider_timeout")
     assert told_to_ask_again(answer, order_id)
@@ -77,7 +77,7 @@ def test_a_chapa_that_does_not_answer_in_time_is_a_504(shop: Shop) -> None:
 def test_a_chapa_that_refuses_connections_is_a_503(shop: Shop) -> None:
     sku = shop.product()
     order_id = shop.ordered(sku)
-    shop.chapa.refuse(2)
+    shop.chapa.refuse(1)
     answer = shop.initialize(order_id)
     assert (answer.status, answer.code) == (503, "provider_unavailable")
     assert told_to_ask_again(answer, order_id)
