@@ -41,6 +41,13 @@ def test_a_forged_webhook_costs_no_read_no_write_and_no_call(
     assert shop.asked("verify") == asked
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"[" * 50_000, b"x" * 1_000_000])
+def test_what_is_not_signed_is_not_even_parsed(shop: Shop, body: bytes) -> None:
+    event = http_event("POST", base64.b64encode(body), user=None, base64_encoded=True)
+    answer = shop.http("webhook", event)
+    assert (answer.status, answer.code) == (401, "bad_signature")
+
+
 @pytest.mark.parametrize("key", [API_KEY, "another", WEBHOOK_SECRET.upper()])
 def test_another_key_s_signature_is_refused(shop: Shop, key: str) -> None:
     assert shop.webhook(body_about("x"), sign_with=key).code == "bad_signature"
