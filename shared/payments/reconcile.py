@@ -30,13 +30,14 @@ def reconcile(backend: Backend, order_id: str) -> None:
         return  # A second message about a look that was taken.
     found = story.order.version
 
-    unknown = False
+    unknown = not_asked = False
     for payment in story.unpaid:
         if payment.lease_until > backend.now:
             continue  # Somebody is opening or closing it right now.
         decision = settle(backend, story, payment.tx_ref)
         story = decision.story
         unknown = unknown or decision.outcome is Outcome.UNKNOWN
+        not_asked = not_asked or decision.outcome is Outcome.NOT_ASKED
 
     if not unknown:
         doomed = domain.to_close(story, backend.now)
@@ -49,11 +50,13 @@ def reconcile(backend: Backend, order_id: str) -> None:
             story = backend.change(story, lambda s: domain.end(s, backend.now))
     for refund in story.open_refunds:
         if refund.lease_until <= backend.now:
-            story, blind = advance(backend, story, refund)
-            unknown = unknown or blind
+            story, silent = advance(backend, story, refund)
+            unknown = unknown or silent
     if story.order.version == found:
+        # Whoever asked a moment ago may have heard nothing: that counts no more than silence.
+        blind = unknown or not_asked
         backend.change(
-            story, lambda s: domain.looked(s, backend.now, unknown=unknown, rules=backend.rules)
+            story, lambda s: domain.looked(s, backend.now, unknown=blind, rules=backend.rules)
         )
 
 

@@ -141,6 +141,23 @@ def test_a_provider_silent_for_a_day_is_a_matter_for_a_person(shop: Shop) -> Non
     assert shop.story(order_id).order.status == "paid"
 
 
+def test_a_last_look_at_which_nobody_was_asked_is_no_look(shop: Shop) -> None:
+    order_id, tx_ref = shop.begun()
+    shop.clock.advance(1800)
+    shop.sweep()
+    assert shop.story(order_id).order.status == "expired"
+    shop.control.pay(tx_ref, late=True, webhook=False)
+    shop.control.add_fault("verify", "status", times=None, status=500)
+    for _ in range(2):
+        shop.clock.advance(86_400)
+        shop.notify(tx_ref)
+        shop.sweep()
+    shop.control.clear_faults()
+    shop.clock.advance(86_400)
+    shop.sweep()
+    assert shop.story(order_id).order.status == "paid"
+
+
 def test_a_new_payment_cannot_begin_while_the_order_is_being_shut(shop: Shop) -> None:
     order_id, _ = shop.begun()
     shop.clock.advance(1800)
