@@ -139,6 +139,9 @@ class Client:
     def initialize(self, order_id: str, *, user: str = "abebe") -> Answer:
         return self.ask("POST", "/payments", {"order_id": order_id}, user=user)
 
+    def cancel(self, order_id: str, *, user: str = "abebe") -> Answer:
+        return self.ask("POST", f"/orders/{order_id}/cancel", user=user)
+
     def order(self, order_id: str, *, user: str = "abebe") -> Answer:
         return self.ask("GET", f"/orders/{order_id}", user=user)
 
@@ -212,15 +215,19 @@ class Client:
         )
         return [item["name"]["S"] for page in pages for item in page["Items"]]
 
+    def items(self) -> list[dict[str, Any]]:
+        """Every item of the table, in DynamoDB's JSON."""
+        pages = self._table.get_paginator("scan").paginate(
+            TableName=self.stack["table_name"], ConsistentRead=True
+        )
+        return [item for page in pages for item in page["Items"]]
+
     def dump(self) -> list[dict[str, Any]]:
         """Every item of the table: two dumps are equal when nothing was written between them.
 
         Without the marks of events, which go when they are published, in their own time.
         """
-        pages = self._table.get_paginator("scan").paginate(
-            TableName=self.stack["table_name"], ConsistentRead=True
-        )
-        items = [{k: _deserialize(v) for k, v in raw.items()} for p in pages for raw in p["Items"]]
+        items = [{k: _deserialize(v) for k, v in raw.items()} for raw in self.items()]
         for item in items:
             if item["sk"].startswith("EVENT#"):
                 item.pop("due_shard", None)

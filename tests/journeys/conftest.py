@@ -32,6 +32,17 @@ def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 @pytest.fixture
 def shop(_stack: Shop) -> Iterator[Shop]:
     """The shop that all journeys share, with a Chapa that behaves until it is told not to."""
+    was = _stack.chapa.settings()["switches"]
     yield _stack
     _stack.chapa.clear_faults()
-    _stack.chapa.switch(callback="none")
+    _stack.chapa.switch(**was)
+
+
+@pytest.fixture
+def impatient(shop: Shop) -> Iterator[Shop]:
+    """A shop whose queue hands a message that failed out again after a second."""
+    sqs, url = shop.aws("sqs"), shop.stack["queues"]["reconcile"]
+    was = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
+    yield shop
+    sqs.set_queue_attributes(QueueUrl=url, Attributes=was)

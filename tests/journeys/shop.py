@@ -1,17 +1,23 @@
 """The deployed shop as the journeys use it: a client that also makes products, and time pass."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
 import requests
 
-from sandbox.client import Answer, Client
+from payments.domain import Rules
+from payments.settings import Settings
+from sandbox.client import Answer, Client, until
+from sandbox.stack import CREDENTIALS, ROOT, Description
 
 CUSTOMER = {
     "first_name": "Birtukan",
@@ -27,9 +33,15 @@ PRICE = 45_050
 class Shop(Client):
     _numbers = count(1)
 
+    def __init__(self, stack: Description) -> None:
+        super().__init__(stack)
+        self.units: dict[str, int] = {}
+        """How many of each product there are, wherever they went."""
+
     def product(self, units: int = 10) -> str:
         """A product that no other test sells; its SKU."""
         sku = f"product-{next(self._numbers)}"
+        self.units[sku] = units
         numbers = {"unit_price": PRICE, "available": units, "reserved": 0, "committed": 0}
         words = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": sku, "currency": "ETB"}
         self._table.put_item(
@@ -66,17 +78,62 @@ class Shop(Client):
 
     def make_due(self, order_id: str, *, expires: bool = False) -> None:
         """As if it had been placed so long ago that its next look, or its end, is now."""
-        names = ["due_at", "expires_at"] if expires else ["due_at"]
+        now = int(time.time())
+        self.rewrite(order_id, due_at=now, **({"expires_at": now} if expires else {}))
+
+    def rewrite(self, order_id: str, **numbers: int) -> None:
+        """Times of an order that is due some time."""
         self._table.update_item(
             TableName=self.stack["table_name"],
             Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}},
-            UpdateExpression=f"SET {', '.join(f'{n} = :now' for n in names)} ADD version :one",
+            UpdateExpression=f"SET {', '.join(f'{n} = :{n}' for n in numbers)} ADD version :one",
             ConditionExpression="attribute_exists(due_at)",
             ExpressionAttributeValues={
-                ":now": {"N": str(int(time.time()))},
                 ":one": {"N": "1"},
+                **{f":{name}": {"N": str(number)} for name, number in numbers.items()},
             },
         )
+
+    def lease(self, tx_ref: str, until_then: int) -> None:
+        """As if somebody had taken the payment until then, and died over it."""
+        order_id = order_of(tx_ref)
+        self._table.update_item(
+            TableName=self.stack["table_name"],
+            Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": f"PAYMENT#{tx_ref}"}},
+            UpdateExpression="SET lease_until = :then",
+            ConditionExpression="attribute_exists(pk)",
+            ExpressionAttributeValues={":then": {"N": str(until_then)}},
+        )
+
+    def look(self, order_id: str) -> None:
+        """The next look at an order, now; none when nothing is left to be done."""
+        with suppress(self._table.exceptions.ConditionalCheckFailedException):
+            self.make_due(order_id)
+        self.sweep()
+        self.await_worker()
+
+    def look_until[T](
+        self, order_id: str, see: Callable[[], T], good: Callable[[T], bool], what: str
+    ) -> T:
+        """As many looks at an order as it takes."""
+
+        def look_and_see() -> T:
+            self.look(order_id)
+            return see()
+
+        return until(look_and_see, good, what)
+
+    def await_payment(self, tx_ref: str, status: str) -> None:
+        self.look_until(
+            order_of(tx_ref),
+            lambda: self.payment(tx_ref)["status"],
+            lambda seen: bool(seen == status),
+            f"payment {tx_ref} is {status}",
+        )
+
+    def refunds(self, tx_ref: str) -> list[tuple[str, str]]:
+        """Amount and status of each refund of a payment that Chapa has."""
+        return [(r["amount"], r["status"]) for r in self.chapa.payment(tx_ref)["refunds"]]
 
     def state(self, order_id: str) -> tuple[str, list[str]]:
         """The statuses of the order and of its payments."""
@@ -102,6 +159,66 @@ class Shop(Client):
             self._lambda.update_function_configuration(
                 FunctionName=name, **{setting: was[setting] for setting in configuration}
             )
+
+    @contextmanager
+    def told(self, function: str, **variables: str) -> Iterator[None]:
+        """A function with other values in its environment."""
+        known = self._variables(function)
+        with self.reconfigured(function, Environment={"Variables": known | variables}):
+            yield
+
+    def _variables(self, function: str) -> dict[str, str]:
+        name = self.stack["functions"][function]
+        configuration = self._lambda.get_function_configuration(FunctionName=name)
+        return dict(configuration["Environment"]["Variables"])
+
+    @property
+    def rules(self) -> Rules:
+        return Settings.from_environment(self._variables("reconcile")).rules
+
+    def logged(self, words: str = "", function: str = "") -> Iterator[tuple[str, str]]:
+        """Log lines with these words, of one function or of all, each with its log group."""
+        logs = self.aws("logs")
+        pattern = {"filterPattern": f'"{words}"'} if words else {}
+        for group in logs.describe_log_groups()["logGroups"]:
+            name = group["logGroupName"]
+            if not name.endswith(f"/{function}" if function else ""):
+                continue
+            for page in logs.get_paginator("filter_log_events").paginate(
+                logGroupName=name, **pattern
+            ):
+                yield from ((name, event["message"]) for event in page["events"])
+
+    def counted(self, metric: str) -> int:
+        """What the functions have counted under this name, as CloudWatch would read their logs."""
+        found = 0
+        for _, line in self.logged(metric):
+            with suppress(ValueError):
+                told = json.loads(line)
+                found += int(sum(told[metric])) if "_aws" in told and metric in told else 0
+        return found
+
+    def operate(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
+        """What an operator types, on this stack: exit code, answer and complaint."""
+        done = subprocess.run(
+            [sys.executable, "-m", "operators", *arguments],
+            cwd=ROOT,
+            env={
+                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **CREDENTIALS,
+                "PYTHONPATH": "shared",
+                "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
+                "AWS_DEFAULT_REGION": self.stack["region"],
+                "AWS_CONFIG_FILE": os.devnull,
+                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+                "NO_PROXY": "127.0.0.1",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        return done.returncode, answer, done.stderr
 
     def chapa_answers(self) -> bool:
         try:
@@ -149,14 +266,15 @@ class Shop(Client):
 
     @property
     def _secret(self) -> dict[str, str]:
-        configuration = self._lambda.get_function_configuration(
-            FunctionName=self.stack["functions"]["webhook"]
-        )
-        return {"SecretId": configuration["Environment"]["Variables"]["SECRET_ID"]}
+        return {"SecretId": self._variables("webhook")["SECRET_ID"]}
 
 
-def body_about(tx_ref: str) -> bytes:
-    return json.dumps({"event": "charge.success", "tx_ref": tx_ref, "status": "success"}).encode()
+def order_of(tx_ref: str) -> str:
+    return tx_ref.partition("-")[0]
+
+
+def body_about(tx_ref: str | None, event: str = "charge.success") -> bytes:
+    return json.dumps({"event": event, "tx_ref": tx_ref, "status": "success"}).encode()
 
 
 def at_once[T](times: int, call: Callable[[int], T]) -> list[T]:

@@ -108,25 +108,18 @@ def test_a_callback_about_a_payment_that_is_not_ours_writes_nothing(shop: Shop) 
         shop.await_worker()
 
 
-def test_a_message_that_nobody_can_work_off_ends_as_a_dead_letter(shop: Shop) -> None:
+def test_a_message_that_nobody_can_work_off_ends_as_a_dead_letter(impatient: Shop) -> None:
+    shop = impatient
     sqs, queues = shop.aws("sqs"), shop.stack["queues"]
-    was = sqs.get_queue_attributes(
-        QueueUrl=queues["reconcile"], AttributeNames=["VisibilityTimeout"]
-    )["Attributes"]
-    # Five attempts of six minutes each, made short.
-    sqs.set_queue_attributes(QueueUrl=queues["reconcile"], Attributes={"VisibilityTimeout": "1"})
-    try:
-        sqs.send_message(QueueUrl=queues["reconcile"], MessageBody='{"poison": true}')
-        sku = shop.product()
-        order_id, tx_ref = shop.begun(sku)
-        shop.chapa.pay(tx_ref, webhook=False)
-        shop.make_due(order_id)
-        shop.sweep()
-        # What came with it is not held up.
-        shop.await_order(order_id, "paid")
-        until(lambda: shop.queued("dead_letter"), lambda n: n == 1, "it is a dead letter")
-    finally:
-        sqs.set_queue_attributes(QueueUrl=queues["reconcile"], Attributes=was)
+    sqs.send_message(QueueUrl=queues["reconcile"], MessageBody='{"poison": true}')
+    sku = shop.product()
+    order_id, tx_ref = shop.begun(sku)
+    shop.chapa.pay(tx_ref, webhook=False)
+    shop.make_due(order_id)
+    shop.sweep()
+    # What came with it is not held up.
+    shop.await_order(order_id, "paid")
+    until(lambda: shop.queued("dead_letter"), lambda n: n == 1, "it is a dead letter")
     [message] = sqs.receive_message(QueueUrl=queues["dead_letter"])["Messages"]
     assert message["Body"] == '{"poison": true}'
     sqs.purge_queue(QueueUrl=queues["dead_letter"])

@@ -1,23 +1,14 @@
-"""What the journeys before it left behind: counted stock, and logs that tell nothing private.
+"""What the journeys before it left behind: promises kept, and logs that tell nothing private.
 
 Its name puts it last. Alone it has its own journey to look at.
 """
 
-import json
-from collections.abc import Iterator
-from typing import Any
+import time
+from decimal import Decimal
 
-from sandbox.client import Client, until
+from operators.invariants import Confirmed, violations
+from sandbox.client import until
 from tests.journeys.shop import CUSTOMER, Shop
-
-
-def lines(client: Client) -> Iterator[tuple[str, str]]:
-    """Every log line of every function, with its log group."""
-    logs = client.aws("logs")
-    for group in logs.describe_log_groups()["logGroups"]:
-        name = group["logGroupName"]
-        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=name):
-            yield from ((name, event["message"]) for event in page["events"])
 
 
 def test_no_log_line_holds_a_secret_or_a_customer_s_data(shop: Shop) -> None:
@@ -25,7 +16,7 @@ def test_no_log_line_holds_a_secret_or_a_customer_s_data(shop: Shop) -> None:
     refused = shop.place({shop.product(): 1}, customer={"email": "birtukan.w@example.com"})
     assert shop.initialize(refused["order_id"]).code == "provider_rejected"
     until(
-        lambda: [line for _, line in lines(shop)],
+        lambda: [line for _, line in shop.logged()],
         lambda seen: (
             any("order.paid" in line and order_id in line for line in seen)
             and any("initialize refused" in line for line in seen)
@@ -44,7 +35,7 @@ def test_no_log_line_holds_a_secret_or_a_customer_s_data(shop: Shop) -> None:
     }
     told = [
         (group, word, line)
-        for group, line in lines(shop)
+        for group, line in shop.logged()
         for word in private
         if word.lower() in line.lower()
     ]
@@ -55,44 +46,62 @@ def test_no_function_failed_for_a_reason_of_its_own(shop: Shop) -> None:
     shop.paid(shop.product())
     bugs = [
         (group, line)
-        for group, line in lines(shop)
+        for group, line in shop.logged()
         if '"bug"' in line or "configuration" in line or "Task timed out" in line
     ]
     assert bugs == []
 
 
-def test_every_unit_of_stock_is_accounted_for(shop: Shop) -> None:
-    shop.paid(shop.product())
-    shop.await_worker()
-    held: dict[tuple[str, str], int] = {}
-    items = shop.dump()
-    for order in (item for item in items if item["sk"] == "ORDER"):
-        for line in order["lines"]:
-            key = (line["sku"], order["stock"])
-            held[key] = held.get(key, 0) + int(line["quantity"])
-        assert (order["status"], order["stock"]) in {
-            ("pending", "reserved"),
-            ("paid", "committed"),
-            ("expired", "released"),
-        }
-    for product in (item for item in items if item["sk"] == "STOCK"):
-        sku = product["sku"]
-        assert product["reserved"] == held.get((sku, "reserved"), 0)
-        assert product["committed"] == held.get((sku, "committed"), 0)
-        assert product["available"] >= 0
+def broken(shop: Shop, *, settled: bool) -> list[str]:
+    """What the one checker of promises says of the whole table, and of all that Chapa took."""
+    confirmed = [
+        Confirmed(
+            payment["tx_ref"],
+            minor_units(payment["amount"]),
+            sum(minor_units(r["amount"]) for r in payment["refunds"] if r["status"] == "refunded"),
+        )
+        for payment in shop.chapa.payments()
+        if payment["status"] in {"success", "refunded", "reversed"}
+    ]
+    return violations(
+        shop.items(),
+        shop.rules,
+        int(time.time()),
+        units=shop.units,
+        confirmed=confirmed,
+        settled=settled,
+    )
 
 
-def test_each_paid_order_has_one_payment_that_paid_it(shop: Shop) -> None:
+def minor_units(amount: str) -> int:
+    return int(Decimal(amount) * 100)
+
+
+def test_every_promise_holds_for_all_that_was_done(shop: Shop) -> None:
     shop.paid(shop.product())
     shop.await_worker()
-    items = shop.dump()
-    payments: dict[str, list[dict[str, Any]]] = {}
-    for item in items:
-        if item["sk"].startswith("PAYMENT#"):
-            payments.setdefault(item["pk"], []).append(item)
-    for order in (item for item in items if item["sk"] == "ORDER"):
-        succeeded = [p for p in payments.get(order["pk"], []) if p["status"] == "succeeded"]
-        assert len(succeeded) == (order["status"] == "paid"), json.dumps(order, default=str)
-        for payment in succeeded:
-            assert order["paid_by"] == payment["tx_ref"]
-            assert payment["paid_amount"] == order["amount"] == payment["amount"]
+    assert broken(shop, settled=False) == []
+
+
+def test_what_nobody_reported_the_sweep_finds(shop: Shop) -> None:
+    _, tx_ref = shop.begun(shop.product())
+    shop.chapa.pay(tx_ref, webhook=False)
+
+    def sweep_all() -> list[str]:
+        for item in shop.dump():
+            if item["sk"] == "ORDER" and "due_at" in item:
+                shop.make_due(item["order_id"])
+        shop.sweep()
+        shop.await_worker()
+        return broken(shop, settled=True)
+
+    until(sweep_all, lambda found: found == [], "all that Chapa confirms has an owner")
+    assert shop.payment(tx_ref)["status"] == "succeeded"
+
+
+def test_an_operator_s_audit_finds_nothing(shop: Shop) -> None:
+    shop.paid(shop.product())
+    shop.await_worker()
+    code, audit, complaint = shop.operate("audit")
+    assert (code, audit["violations"], complaint) == (0, [], "")
+    assert audit["items"] == len(shop.items())
