@@ -133,8 +133,10 @@ class Line(Adapter):
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
         self.interruptions: dict[str, Callable[[], object]] = {}
+        self.before_each: Callable[[], object] = lambda: None
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        self.before_each()
         for part, action in list(self.interruptions.items()):
             if f"/{part}" in str(request.url):
                 del self.interruptions[part]
