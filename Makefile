@@ -52,7 +52,7 @@ lint: setup
 	@$(PYTHON) -m samcli validate --lint
 
 test: lint
-	@$(PYTHON) -m pytest -q
+	@$(PYTHON) -m pytest -q --numprocesses=auto --dist=loadgroup
 
 clean: down
 	@rm -rf .venv .sandbox .aws-sam .mypy_cache .pytest_cache .ruff_cache
