@@ -177,6 +177,10 @@ class Client:
         """What Chapa was asked, or sent."""
         return self.chapa.journal(call, tx_ref)
 
+    def refunds(self, tx_ref: str) -> list[tuple[str, str]]:
+        """Amount and status of each refund of a payment that Chapa has."""
+        return [(r["amount"], r["status"]) for r in self.chapa.payment(tx_ref)["refunds"]]
+
     def answered(self, call: Call, tx_ref: str, times: int = 1) -> list[int | None]:
         """The codes that so many webhooks or callbacks got, once they all have been sent."""
         entries = until(

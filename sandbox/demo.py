@@ -41,8 +41,7 @@ PARAMS = {
 }
 
 COFFEE, JEBENA, NETELA = "coffee-yirgacheffe-1kg", "jebena", "netela-handwoven"
-BERBERE = "berbere-250g"
-
+BERBERE, TEFF = "berbere-250g", "teff-5kg"
 
 BY_HAND = "The schedule's function is run by hand here; by itself it runs every minute."
 
@@ -200,10 +199,7 @@ def abandoned(shop: Client, teller: Teller) -> Later:
     )
 
     def later() -> None:
-        wait = seconds_until(order["expires_at"])
-        if wait > 0:
-            teller.say(f"The {TTL} seconds that she has are over in {wait:.1f} ...")
-            time.sleep(wait)
+        wait_for(order, teller)
         teller.say(BY_HAND)
         expired = swept(shop, order_id, "expired", user="sara")
         teller.check(
@@ -332,7 +328,102 @@ def lost(shop: Client, teller: Teller) -> None:
     )
 
 
-STORIES: tuple[Story, ...] = (paid, abandoned, duplicated, forged, clicked_twice, lost)
+def paid_late(shop: Client, teller: Teller) -> Later:
+    """A payment comes too late"""
+    bags = shop.stock(TEFF).available
+    order = placed(shop, TEFF, bags, user="sara")
+    order_id = order["order_id"]
+    tx_ref = shop.initialize(order_id, user="sara")["tx_ref"]
+    teller.check(
+        "all of it reserved",
+        shop.stock(TEFF) == (0, bags, 0),
+        f"Sara's bakery orders all {bags} bags of teff for {money(order)} ({order_id}) and waits",
+        shop.stock(TEFF),
+    )
+
+    def later() -> None:
+        wait_for(order, teller)
+        swept(shop, order_id, "expired", user="sara")
+        placed(shop, TEFF, 1)
+        shop.chapa.pay(tx_ref, late=True)
+        told = until(
+            lambda: shop.payment(tx_ref, user="sara"),
+            lambda payment: payment["status"] in {"surplus", "refunded"},
+            "the late payment is known",
+        )
+        teller.check(
+            "the money is not lost sight of",
+            "order.paid" not in shop.ledger(order_id) and told["order_status"] == "expired",
+            "The order has expired, Abebe has reserved a bag, and now her money arrives after all",
+            told.body,
+        )
+        told = paid_back(shop, tx_ref, user="sara")
+        teller.check(
+            "it is paid back",
+            shop.refunds(tx_ref) == [(order["amount"], "refunded")],
+            f"Not all the bags are left: {money(order)} go back to her, says Chapa, in one refund",
+            told.body,
+        )
+        teller.check(
+            "nothing was sold",
+            shop.stock(TEFF).committed == 0,
+            "Not one of them was sold to her",
+            shop.stock(TEFF),
+        )
+
+    return later
+
+
+def paid_twice(shop: Client, teller: Teller) -> None:
+    """One order is paid twice"""
+    before = shop.stock(BERBERE)
+    order_id, first = begin(shop, BERBERE)
+    shop.chapa.fail(first)
+    until(lambda: shop.payment(first)["status"], lambda s: s == "failed", "the payment failed")
+    second = shop.initialize(order_id)
+    shop.press(shop.visit(second["checkout_url"]), "pay")
+    order = shop.await_order(order_id, "paid")
+    teller.check(
+        "paid on a second page",
+        shop.payment(first)["status"] == "closed",
+        f"A payment of order {order_id} fails; Abebe asks for another page and pays there",
+        order.body,
+    )
+    shop.chapa.pay(first, late=True)
+    until(
+        lambda: shop.payment(first)["status"],
+        lambda status: status in {"surplus", "refunded"},
+        "the other payment is known",
+    )
+    told = paid_back(shop, first)
+    teller.check(
+        "one of the two is paid back",
+        shop.refunds(first) == [(order["amount"], "refunded")]
+        and shop.refunds(second["tx_ref"]) == [],
+        f"The first one succeeds after all: Chapa pays its {money(order)} back, and only those",
+        told.body,
+    )
+    teller.check(
+        "the order is paid once",
+        told["order_status"] == "paid"
+        and shop.ledger(order_id).count("order.paid") == 1
+        and shop.stock(BERBERE)
+        == before._replace(available=before.available - 1, committed=before.committed + 1),
+        "The order is paid, once, and its unit is sold, once",
+        (told.body, shop.stock(BERBERE)),
+    )
+
+
+STORIES: tuple[Story, ...] = (
+    paid,
+    abandoned,
+    paid_late,
+    duplicated,
+    forged,
+    clicked_twice,
+    lost,
+    paid_twice,
+)
 
 
 def placed(shop: Client, sku: str, quantity: int, *, user: str = "abebe") -> Answer:
@@ -351,15 +442,41 @@ def begin(shop: Client, sku: str) -> tuple[str, str]:
     return order_id, answer["tx_ref"]
 
 
-def swept(shop: Client, order_id: str, status: str, *, user: str = "abebe") -> Answer:
-    """The order after as many sweeps as it takes, each worked off before the next."""
+def wait_for(order: Answer, teller: Teller) -> None:
+    """Until nobody may pay it any more."""
+    wait = seconds_until(order["expires_at"])
+    if wait > 0:
+        teller.say(f"The {TTL} seconds that she has are over in {wait:.1f} ...")
+        time.sleep(wait)
 
-    def sweep_and_look() -> Answer:
+
+def sweeping[T](shop: Client, look: Callable[[], T], good: Callable[[T], bool], what: str) -> T:
+    """What is seen after as many sweeps as it takes, each worked off before the next."""
+
+    def sweep_and_look() -> T:
         shop.sweep()
         shop.await_worker()
-        return shop.order(order_id, user=user)
+        return look()
 
-    return until(sweep_and_look, lambda order: bool(order["status"] == status), f"it is {status}")
+    return until(sweep_and_look, good, what)
+
+
+def swept(shop: Client, order_id: str, status: str, *, user: str = "abebe") -> Answer:
+    return sweeping(
+        shop,
+        lambda: shop.order(order_id, user=user),
+        lambda order: bool(order["status"] == status),
+        f"it is {status}",
+    )
+
+
+def paid_back(shop: Client, tx_ref: str, *, user: str = "abebe") -> Answer:
+    return sweeping(
+        shop,
+        lambda: shop.payment(tx_ref, user=user),
+        lambda payment: bool(payment["status"] == "refunded"),
+        "it is paid back",
+    )
 
 
 def money(told: Answer) -> str:

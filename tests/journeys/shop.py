@@ -131,10 +131,6 @@ class Shop(Client):
             f"payment {tx_ref} is {status}",
         )
 
-    def refunds(self, tx_ref: str) -> list[tuple[str, str]]:
-        """Amount and status of each refund of a payment that Chapa has."""
-        return [(r["amount"], r["status"]) for r in self.chapa.payment(tx_ref)["refunds"]]
-
     def state(self, order_id: str) -> tuple[str, list[str]]:
         """The statuses of the order and of its payments."""
         order = self.order(order_id)
