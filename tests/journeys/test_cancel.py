@@ -65,8 +65,9 @@ def test_who_pays_while_it_is_being_cancelled_has_bought(shop: Shop) -> None:
     assert shop.ledger(order_id).count("order.paid") == 1
 
 
-@pytest.mark.parametrize("call", ["cancel", "verify"])
-@pytest.mark.parametrize(("kind", "details"), [("status", {"status": 503}), ("reset", {})])
+@pytest.mark.parametrize(
+    ("call", "kind", "details"), [("cancel", "status", {"status": 503}), ("verify", "reset", {})]
+)
 def test_the_worker_finishes_what_chapa_s_absence_delayed(
     shop: Shop, call: Any, kind: Any, details: dict[str, int]
 ) -> None:

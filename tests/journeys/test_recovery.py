@@ -12,11 +12,14 @@ from tests.journeys.shop import Shop, at_once, body_about, order_of
 @contextmanager
 def policy(shop: Shop, name: str) -> Iterator[None]:
     """What becomes of a late success, for whoever meets it first."""
+    # A worker whose process is replaced drops its message, which then is hidden for minutes.
+    shop.await_worker()
     with (
         shop.told("webhook", LATE_SUCCESS_POLICY=name),
         shop.told("reconcile", LATE_SUCCESS_POLICY=name),
     ):
         yield
+        shop.await_worker()
 
 
 class TestLateSuccessByPolicy:
