@@ -22,7 +22,6 @@ from payments.errors import (
     PaymentNotFound,
 )
 from payments.settle import defer, find, settle
-from payments.states import PAID
 from payments.telemetry import count, logger, metrics
 
 backend = Backend.from_environment()
@@ -85,15 +84,12 @@ def _notified(bounded: Backend, note: Notification) -> str:
         raise InvalidRequest("An event about a charge has a tx_ref.")
     try:
         story = find(bounded, note.tx_ref)
-        decision = settle(bounded, story, note.tx_ref, money_back=note.event in MONEY_BACK)
+        money_back = note.event in MONEY_BACK
+        decision = settle(bounded, story, note.tx_ref, money_back=money_back)
         if decision.outcome in {Outcome.APPLIED, Outcome.DUPLICATE}:
             return decision.outcome
-        payment = decision.story.payment(note.tx_ref)
-        if payment and payment.status in PAID and decision.outcome is not Outcome.OPEN:
-            # The worker asks about unpaid payments only: what became of this money has to be said
-            # again, or nobody would ever ask.
-            raise NotDeferred("Send this webhook again.", retry_after=60)
-        defer(bounded, decision.story, bounded.settings.verify_every_seconds)
+        doubt = note.tx_ref if money_back and decision.outcome is not Outcome.OPEN else None
+        defer(bounded, decision.story, bounded.settings.verify_every_seconds, doubt)
     except PaymentNotFound:
         # Signed, but not about a payment that we began: of another system on the same account,
         # or of a table that was lost.

@@ -242,7 +242,8 @@ def decide(
                 _money_gone(after, tx_ref, PaymentStatus.REFUNDED, now), Outcome.APPLIED
             )
         case Said.REFUNDED if payment.status in PAID:
-            return Decision(story, Outcome.OPEN)  # By us; the refund itself says when it is done.
+            # By us; the refund itself says when it is done.
+            return Decision(trusted(story, tx_ref), Outcome.OPEN)
         case Said.REVERSED if payment.status in PAID:
             return Decision(_reversed(story, tx_ref, now), Outcome.APPLIED)
         case Said.FAILED if payment.status in {PaymentStatus.INITIALIZING, PaymentStatus.PENDING}:
@@ -254,7 +255,8 @@ def decide(
                 after.tell("payment.failed", now, tx_ref=tx_ref, reason=reason), Outcome.APPLIED
             )
         case _:
-            return Decision(story, Outcome.OPEN if payment.status in OPEN else Outcome.DUPLICATE)
+            outcome = Outcome.OPEN if payment.status in OPEN else Outcome.DUPLICATE
+            return Decision(trusted(story, tx_ref), outcome)
 
 
 def _paid(
@@ -419,7 +421,7 @@ def _money_gone(
     story: Story, tx_ref: str, status: PaymentStatus, now: int, *, return_stock: bool = False
 ) -> Story:
     """All of a payment is with the customer again; the order that it paid goes with it."""
-    after = story.with_payment(tx_ref, status=status)
+    after = story.with_payment(tx_ref, status=status, in_doubt=False)
     if after.order.paid_by != tx_ref or after.order.status is not OrderStatus.PAID:
         return after
     stock = StockStatus.RELEASED if return_stock else after.order.stock
@@ -449,7 +451,8 @@ def looked(story: Story, now: int, *, unknown: bool, rules: Rules) -> Story:
     """A look changed nothing: count it, and give up on a provider that was silent for too long."""
     order = story.order
     # A last look that got no answer was no look: with it, a success would be lost sight of.
-    counts = not unknown or bool(story.open_payments or story.open_refunds)
+    doubtful = any(payment.in_doubt for payment in story.payments)
+    counts = not unknown or doubtful or bool(story.open_payments or story.open_refunds)
     since = (order.unknown_since or now) if unknown else None
     nudge = order.nudged_to if order.nudged_to is not None and order.nudged_to > now else None
     after = story.with_order(looks=order.looks + counts, unknown_since=since, nudged_to=nudge)
@@ -465,7 +468,8 @@ def looked(story: Story, now: int, *, unknown: bool, rules: Rules) -> Story:
 def due_at(story: Story, now: int, rules: Rules) -> int | None:
     """When the order should next be looked at; None when nothing more can happen by itself."""
     order = story.order
-    busy: list[Payment | Refund] = [*story.open_payments, *story.open_refunds]
+    doubtful = [payment for payment in story.payments if payment.in_doubt]
+    busy: list[Payment | Refund] = [*story.open_payments, *doubtful, *story.open_refunds]
     if busy:
         if any(refund.tries == 0 for refund in story.open_refunds):
             return now  # Money that is owed is paid at once.
@@ -492,10 +496,26 @@ def scheduled(before: Story | None, after: Story, now: int, rules: Rules) -> Sto
     return after.with_order(due_at=due if nudge is None else min(due, nudge))
 
 
+def doubted(story: Story, tx_ref: str) -> Story:
+    """Somebody says that the money of a paid payment went back: Chapa has to be asked."""
+    payment = story.payment(tx_ref)
+    if payment is None or payment.status not in PAID or payment.in_doubt:
+        return story
+    return story.with_payment(tx_ref, in_doubt=True)
+
+
+def trusted(story: Story, tx_ref: str) -> Story:
+    """Chapa was asked, and there is nothing in it."""
+    payment = story.payment(tx_ref)
+    if payment is None or not payment.in_doubt:
+        return story
+    return story.with_payment(tx_ref, in_doubt=False)
+
+
 def nudged(story: Story, at: int) -> Story:
     """Have the order looked at by `at`; the same story when it is due by then anyway."""
     due = story.order.due_at
-    if not (story.unpaid or story.open_refunds) or (due is not None and due <= at):
+    if not (story.to_ask or story.open_refunds) or (due is not None and due <= at):
         return story
     return story.with_order(due_at=at, nudged_to=at)
 

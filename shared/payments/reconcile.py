@@ -31,10 +31,10 @@ def reconcile(backend: Backend, order_id: str) -> None:
     found = story.order.version
 
     unknown = not_asked = False
-    for payment in story.unpaid:
+    for payment in story.to_ask:
         if payment.lease_until > backend.now:
             continue  # Somebody is opening or closing it right now.
-        decision = settle(backend, story, payment.tx_ref)
+        decision = settle(backend, story, payment.tx_ref, money_back=payment.in_doubt)
         story = decision.story
         unknown = unknown or decision.outcome is Outcome.UNKNOWN
         not_asked = not_asked or decision.outcome is Outcome.NOT_ASKED

@@ -50,14 +50,16 @@ def apply(backend: Backend, story: Story, tx_ref: str, said: Verification) -> De
     raise Busy("The order is being changed by too many at once.", retry_after=1)
 
 
-def defer(backend: Backend, story: Story, after: int) -> None:
+def defer(backend: Backend, story: Story, after: int, doubt: str | None = None) -> None:
     """Have the order looked at again in `after` seconds, durably, unless it is due by then anyway.
+
+    `doubt` is the tx_ref of a paid payment whose money is said to have gone back.
 
     Raises botocore's errors when that could not be stored, Busy when others kept writing.
     """
     at = backend.now + after
     for _ in range(STALE_TRIES):
-        nudged = domain.nudged(story, at)
+        nudged = domain.nudged(domain.doubted(story, doubt) if doubt else story, at)
         if nudged is story:
             return
         try:

@@ -83,6 +83,8 @@ class Payment:
     paid_amount: int | None = None
     reason: str | None = None
     """Why the payment was closed, failed or sent to review."""
+    in_doubt: bool = False
+    """Paid, but somebody says that the money went back, and Chapa could not be asked yet."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,11 @@ class Story:
     @property
     def unpaid(self) -> tuple[Payment, ...]:
         return tuple(p for p in self.payments if p.status in UNPAID)
+
+    @property
+    def to_ask(self) -> tuple[Payment, ...]:
+        """Payments about which Chapa may have something new to say."""
+        return tuple(p for p in self.payments if p.status in UNPAID or p.in_doubt)
 
     @property
     def in_review(self) -> bool:

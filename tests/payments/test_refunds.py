@@ -289,7 +289,7 @@ class TestProviderEvents:
         assert "payment.reversed" in shop.ledger(order_id)
 
     @pytest.mark.parametrize("trouble", ["asked a moment ago", "Chapa does not answer"])
-    def test_one_that_cannot_be_verified_now_has_to_be_sent_again(
+    def test_one_that_cannot_be_verified_now_is_looked_into_later(
         self, shop: Shop, trouble: str
     ) -> None:
         order_id, tx_ref = paid(shop)
@@ -297,12 +297,25 @@ class TestProviderEvents:
         if trouble == "Chapa does not answer":
             shop.clock.advance(3)
             shop.control.add_fault("verify", "status", status=500, times=None)
-        answer = shop.notify(tx_ref, "charge.reversed")
-        assert (answer.status, answer.code) == (503, "not_deferred")
-        shop.control.clear_faults()
+        assert shop.notify(tx_ref, "charge.reversed").body == {"outcome": "deferred"}
+        assert shop.story(order_id).order.due_at == shop.now + 3
         shop.clock.advance(3)
-        assert shop.notify(tx_ref, "charge.reversed").body == {"outcome": "applied"}
+        shop.work()
+        shop.control.clear_faults()
+        run(shop)
         assert shop.story(order_id).order.status is OrderStatus.REFUNDED
+        assert shop.story(order_id).order.due_at is None
+
+    def test_a_doubt_without_a_reason_ends_with_the_look_that_it_caused(self, shop: Shop) -> None:
+        order_id, tx_ref = paid(shop)
+        assert shop.notify(tx_ref, "charge.reversed").body == {"outcome": "deferred"}
+        before = shop.ledger(order_id)
+        shop.clock.advance(3)
+        shop.work()
+        story = shop.story(order_id)
+        assert not story.payments[0].in_doubt
+        assert story.order.due_at is None
+        assert shop.ledger(order_id) == before
 
     def test_a_reversed_payment_is_not_paid_back_as_well(self, shop: Shop) -> None:
         order_id, tx_ref = surplus(shop)
