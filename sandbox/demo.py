@@ -41,7 +41,7 @@ PARAMS = {
 }
 
 COFFEE, JEBENA, NETELA = "coffee-yirgacheffe-1kg", "jebena", "netela-handwoven"
-BERBERE, TEFF = "berbere-250g", "teff-5kg"
+BERBERE, TEFF, HARRAR = "berbere-250g", "teff-5kg", "coffee-harrar-500g"
 
 BY_HAND = "The schedule's function is run by hand here; by itself it runs every minute."
 
@@ -376,8 +376,8 @@ def paid_late(shop: Client, teller: Teller) -> Later:
 
 def paid_twice(shop: Client, teller: Teller) -> None:
     """One order is paid twice"""
-    before = shop.stock(BERBERE)
-    order_id, first = begin(shop, BERBERE)
+    before = shop.stock(HARRAR)
+    order_id, first = begin(shop, HARRAR)
     shop.chapa.fail(first)
     until(lambda: shop.payment(first)["status"], lambda s: s == "failed", "the payment failed")
     second = shop.initialize(order_id)
@@ -407,10 +407,10 @@ def paid_twice(shop: Client, teller: Teller) -> None:
         "the order is paid once",
         told["order_status"] == "paid"
         and shop.ledger(order_id).count("order.paid") == 1
-        and shop.stock(BERBERE)
+        and shop.stock(HARRAR)
         == before._replace(available=before.available - 1, committed=before.committed + 1),
         "The order is paid, once, and its unit is sold, once",
-        (told.body, shop.stock(BERBERE)),
+        (told.body, shop.stock(HARRAR)),
     )
 
 

@@ -5,6 +5,7 @@ them runs at any moment, so that a list of choices says all about a run: the sam
 run.
 """
 
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -77,11 +78,16 @@ def preemptions(taken: Sequence[int], could: Sequence[Sequence[int]]) -> int:
     return sum(taken[n] != taken[n - 1] and taken[n - 1] in could[n] for n in range(1, len(taken)))
 
 
-def schedules(play: Callable[[Sequence[int]], Run], bound: int) -> Iterator[Run]:
-    """Every run with at most `bound` interruptions, once; `play` starts from the same state."""
+def schedules(
+    play: Callable[[Sequence[int]], Run], bound: int, chance: random.Random
+) -> Iterator[Run]:
+    """Every run with at most `bound` interruptions, once, in an order that `chance` decides.
+
+    `play` starts from the same state each time.
+    """
     waiting: list[list[int]] = [[]]
     while waiting:
-        prefix = waiting.pop()
+        prefix = waiting.pop(chance.randrange(len(waiting)))
         run = play(prefix)
         yield run
         for place in range(len(prefix), len(run.taken)):

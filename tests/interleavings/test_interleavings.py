@@ -1,14 +1,16 @@
 """Two things at once, in every order of their calls: whatever happens, the promises hold.
 
-By default nobody is interrupted more than once; `INTERRUPTIONS=2` looks at far more.
+By default nobody is interrupted more than once, and a few orders of each pair are drawn, the same
+in each run. `SCHEDULES=0` takes all of them, and `INTERRUPTIONS=2` looks at far more.
 """
 
 import copy
 import os
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, islice
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from tests.interleavings.explorer import Run, Task, schedules
 from tests.shop import WEBHOOK_SECRET, Shop
 
 INTERRUPTIONS = int(os.environ.get("INTERRUPTIONS", "1"))
+SCHEDULES = int(os.environ.get("SCHEDULES", "6")) or None
 
 
 class World:
@@ -232,5 +235,6 @@ def test_in_every_order_the_promises_hold(
         assert world.shop.audit(settled=True) == [], told
         return run
 
-    seen = {tuple(run.taken) for run in schedules(play, INTERRUPTIONS)}
+    some = islice(schedules(play, INTERRUPTIONS, random.Random(7)), SCHEDULES)
+    seen = {tuple(run.taken) for run in some}
     assert len(seen) > 1
