@@ -21,6 +21,7 @@ from payments.telemetry import logger
 from tests.shop import Shop
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All journeys share one deployed stack, so they run in one process, the longest way first."""
     journeys = [item for item in items if "journeys" in item.path.parts]
