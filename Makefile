@@ -7,11 +7,11 @@ export PORT CHAPA_URL ORDER_TTL_SECONDS PARAMS
 
 # Whatever virtual environment this was called from is not the one it works in.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
-# Nothing here is for anybody's AWS account.
-unexport AWS_PROFILE AWS_DEFAULT_PROFILE AWS_ENDPOINT_URL
 export SAM_CLI_TELEMETRY := 0
 
 PYTHON := .venv/bin/python
+# Nothing but `operate` is for anybody's AWS account.
+LOCAL := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_ENDPOINT_URL $(PYTHON)
 
 .DEFAULT_GOAL := help
 .PHONY: help up down demo operate test lint setup clean
@@ -32,14 +32,14 @@ setup:
 	@sandbox/venv.sh .sandbox/ministack sandbox/requirements.txt
 
 up: setup
-	@$(PYTHON) -m sandbox.stack up
+	@$(LOCAL) -m sandbox.stack up
 
 # Without a virtual environment nothing can have been started.
 down:
-	@if [ -x $(PYTHON) ]; then $(PYTHON) -m sandbox.stack down; else echo 'Nothing is running.'; fi
+	@if [ -x $(PYTHON) ]; then $(LOCAL) -m sandbox.stack down; else echo 'Nothing is running.'; fi
 
 demo: setup
-	@$(PYTHON) -m sandbox.demo
+	@$(LOCAL) -m sandbox.demo
 
 # With the credentials and the region of whoever calls it: make operate ARGS="show ORDER_ID"
 operate: setup
@@ -49,10 +49,10 @@ lint: setup
 	@$(PYTHON) -m ruff check --quiet
 	@$(PYTHON) -m ruff format --check --quiet
 	@$(PYTHON) -m mypy --no-error-summary
-	@$(PYTHON) -m samcli validate --lint
+	@$(LOCAL) -m samcli validate --lint
 
 test: lint
-	@$(PYTHON) -m pytest -q --numprocesses=auto --dist=loadgroup
+	@$(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
 
 clean: down
 	@rm -rf .venv .sandbox .aws-sam .mypy_cache .pytest_cache .ruff_cache

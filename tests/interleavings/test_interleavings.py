@@ -29,7 +29,7 @@ from tests.interleavings.explorer import Run, Task, schedules
 from tests.shop import WEBHOOK_SECRET, Shop
 
 INTERRUPTIONS = int(os.environ.get("INTERRUPTIONS", "1"))
-SCHEDULES = int(os.environ.get("SCHEDULES", "6")) or None
+SCHEDULES = int(os.environ.get("SCHEDULES", "4")) or None
 
 
 class World:

@@ -1,5 +1,8 @@
 import json
+import os
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -110,3 +113,17 @@ def test_an_audit_that_finds_something_fails(
     monkeypatch.setattr(tool, "backend_of", lambda _: shop.backend)
     assert tool.main(["audit"]) == 1
     assert "below zero" in capsys.readouterr().out
+
+
+def test_make_operate_reaches_the_account_of_whoever_calls_it() -> None:
+    theirs = {"AWS_PROFILE": "shop", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    done = subprocess.run(
+        ["make", "--eval", "shown: ; @env", "shown"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | theirs,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name, value in theirs.items():
+        assert f"{name}={value}" in done.stdout.splitlines()
