@@ -4,14 +4,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import boto3
 
 from payments import domain
 from payments.aws import CONFIG
 from payments.chapa import Chapa
-from payments.domain import Rules, Verification
+from payments.domain import LateSuccessPolicy, Rules, Verification
 from payments.errors import Busy, OrderNotFound
 from payments.ids import RandomBytes, is_order_id
 from payments.queue import Queue
@@ -118,8 +118,7 @@ class Backend:
         raise Busy("The order is being changed by too many at once.", retry_after=1)
 
     def decide(
-        self, story: Story, tx_ref: str, said: Verification, **rules: Any
+        self, story: Story, tx_ref: str, said: Verification, late_success: LateSuccessPolicy
     ) -> domain.Decision:
-        return domain.decide(
-            story, tx_ref, said, self.now, self.chapa.mode, replace(self.rules, **rules)
-        )
+        rules = replace(self.rules, late_success=late_success)
+        return domain.decide(story, tx_ref, said, self.now, self.chapa.mode, rules)

@@ -22,7 +22,7 @@
 optional `retry_after` seconds, and optional further members of the problem document.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 
 class PaymentsError(Exception):
@@ -93,13 +93,13 @@ class ProviderError(PaymentsError):
     """`reason` is for logs and the ledger; `may_have_acted` is False only when the provider
     certainly did nothing."""
 
-    may_have_acted: ClassVar[bool] = True
+    may_have_acted = True
 
     def __init__(self, reason: str, *, may_have_acted: bool | None = None, **more: Any) -> None:
         super().__init__(reason, **more)
         self.reason = reason
         if may_have_acted is not None:
-            self.may_have_acted = may_have_acted  # type: ignore[misc]
+            self.may_have_acted = may_have_acted
 
 
 class ProviderRejected(ProviderError):

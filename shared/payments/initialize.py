@@ -83,10 +83,12 @@ def _check_payable(story: Story, now: int) -> None:
         raise OrderEmpty("The order has nothing to pay for.", order_id=order.order_id)
     if not domain.payable(story, now):
         status = order.status
-        if status is OrderStatus.PENDING:
-            why = "is being checked by a person" if story.in_review else "is past its time"
-        else:
+        if status is not OrderStatus.PENDING:
             why = f"is {status}"
+        elif story.in_review:
+            why = "is being checked by a person"
+        else:
+            why = "is being cancelled" if order.cancelling else "is past its time"
         raise OrderNotPayable(
             f"The order {why}.", order_id=order.order_id, order_status=str(status)
         )

@@ -63,7 +63,7 @@ def reconcile(backend: Backend, order_id: str) -> None:
 def close(
     backend: Backend, story: Story, payments: Sequence[Payment], reason: str
 ) -> tuple[Story, bool]:
-    """Make payments impossible at Chapa, then expire the order if its time is over.
+    """Make payments impossible at Chapa, then end the order if it is over.
 
     The second value is False when Chapa did not say that each is shut and unpaid; then the next
     look tries again. A payment that turns out to be paid is settled. Raises Stale, having called

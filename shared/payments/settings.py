@@ -1,7 +1,7 @@
 """The operator's settings: the environment as one frozen object, and the secret.
 
-Both are read once and refused as a whole when something is missing or wrong, with the name of the
-setting in the message.
+Both are refused as a whole when something is missing or wrong, with the name of the setting in the
+message: the environment at import, the secret at first use, and again whenever it is read anew.
 """
 
 import json

@@ -39,7 +39,7 @@ def apply(backend: Backend, story: Story, tx_ref: str, said: Verification) -> De
     """Apply what Chapa said, to the story as it is by the time it is written."""
     policy = backend.rules.late_success
     for _ in range(STALE_TRIES):
-        decision = backend.decide(story, tx_ref, said, late_success=policy)
+        decision = backend.decide(story, tx_ref, said, policy)
         try:
             return Decision(backend.save(story, decision.story), decision.outcome)
         except Stale:

@@ -50,7 +50,11 @@ def test_the_worker_finishes_when_chapa_cannot_be_reached(shop: Shop, call: str)
     answer = cancel(shop, order_id)
     assert (answer.status, answer.body["status"]) == (202, "pending")
     assert answer.body["cancelling"] is True
-    assert shop.pay(order_id).code == "order_not_payable"
+    refused = shop.pay(order_id)
+    assert (refused.code, refused.body["detail"]) == (
+        "order_not_payable",
+        "The order is being cancelled.",
+    )
     assert shop.stock("COFFEE-250") == (8, 2, 0)
     shop.control.clear_faults()
     shop.clock.advance(3)
