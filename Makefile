@@ -14,11 +14,14 @@ PYTHON := .venv/bin/python
 LOCAL := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_ENDPOINT_URL $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo operate test lint setup clean
+.PHONY: help up down demo operate test nightly soak bite lint setup clean
 
 help:
 	@echo 'make demo    show the whole way of a payment on a local AWS'
 	@echo 'make test    check style, types and template, and run every test'
+	@echo 'make nightly the same tests, searching for hours of schedules and histories instead of a minute'
+	@echo 'make soak    thousands of orders on a local AWS where a tenth of everything goes wrong'
+	@echo 'make bite    plant known bugs one at a time, and see that a test finds each'
 	@echo 'make up      start the local AWS and the Chapa simulator, deploy, and keep them running'
 	@echo 'make down    stop them'
 	@echo 'make lint    check style, types and template only'
@@ -53,6 +56,15 @@ lint: setup
 
 test: lint
 	@$(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
+
+nightly: lint
+	@NIGHTLY=1 $(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
+
+soak: setup
+	@$(LOCAL) -m sandbox.soak
+
+bite: setup
+	@$(LOCAL) -m tests.planted
 
 clean: down
 	@rm -rf .venv .sandbox .aws-sam .mypy_cache .pytest_cache .ruff_cache
