@@ -32,7 +32,10 @@ from sandbox.chapa.control import Control
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
 from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.simulator import Simulator
+from tests import faster_moto
 from tests.environment import SETTINGS
+
+faster_moto.install()
 
 API_KEY = "CHASECK_TEST-0123456789abcdefghij"
 WEBHOOK_SECRET = "the-webhook-secret"
