@@ -15,7 +15,7 @@ from moto.dynamodb.models.table import Table
 def install() -> None:
     # An attribute value is stored as it goes over the wire. Left alone, moto asks each for the ten
     # members that it might have, under several spellings.
-    shapes = get_service_model("dynamodb")._service_description["shapes"]
+    shapes: Any = vars(get_service_model("dynamodb"))["_service_description"]["shapes"]
     shapes["AttributeValue"]["document"] = True
     DynamoDBBackend.transact_write_items = _transact  # type: ignore[method-assign]
 
@@ -31,6 +31,9 @@ def _transact(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> No
         if id(table) not in copies:
             other = copies[id(table)] = copy.copy(table)
             other.items = copy.deepcopy(table.items, memo)
+            if shard := table.stream_shard:
+                other.stream_shard = copy.copy(shard)
+                other.stream_shard.items = list(shard.items)
         return copies[id(table)]
 
     Table.__deepcopy__ = once  # type: ignore[attr-defined]
