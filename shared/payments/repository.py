@@ -52,6 +52,9 @@ CONFLICT_TRIES = 8
 PASSING = {None, "None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 """Reasons of a cancelled transaction that say nothing against trying it again."""
 
+NOT_UPDATED = {"ConditionalCheckFailedException", "TransactionConflictException"}
+"""Refusals of a single update that need no retry: somebody else is at what it is about."""
+
 _ORDER = "ORDER"
 
 _serialize = TypeSerializer().serialize
@@ -190,11 +193,11 @@ class Repository:
         )
 
     def _update_if(self, key: dict[str, Any], **update: Any) -> bool:
-        """Whether the update's condition held."""
+        """Whether the update's condition held, and no transaction was at the item."""
         try:
             self._client.update_item(TableName=self._table, Key=key, **update)
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            if error.response["Error"]["Code"] in NOT_UPDATED:
                 return False
             raise
         return True

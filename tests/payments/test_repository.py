@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 import pytest
@@ -250,6 +251,13 @@ class TestLooks:
         assert claim(order_id, "tx", NOW, 3)
         assert not claim(order_id, "tx", NOW + 2, 3)
         assert claim(order_id, "tx", NOW + 3, 3)
+
+    def test_who_meets_a_transaction_leaves_the_look_to_whoever_writes(self, shop: Shop) -> None:
+        order_id = begun(shop).order.order_id
+        answer: Any = {"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}
+        error = ClientError(answer, "UpdateItem")
+        with patch.object(shop.dynamodb, "update_item", side_effect=error):
+            assert not shop.backend.repository.claim_look(order_id, "tx", NOW, 3)
 
     def test_a_payment_that_is_not_there_has_no_look_to_take(self, shop: Shop) -> None:
         assert not shop.backend.repository.claim_look("b" * 20, "tx", NOW, 3)
