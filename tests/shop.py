@@ -136,10 +136,13 @@ class Line(Adapter):
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
         self.interruptions: dict[str, Callable[[], object]] = {}
-        self.before_each: Callable[[], object] = lambda: None
+        self.around: Callable[[Any, Callable[[], Any]], Any] = lambda _, send: send()
+        """What becomes of each request; it may send it, or not."""
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        self.before_each()
+        return self.around(request, lambda: self._send(request, *args, **kwargs))
+
+    def _send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         for part, action in list(self.interruptions.items()):
             if f"/{part}" in str(request.url):
                 del self.interruptions[part]
@@ -178,6 +181,12 @@ class Messages:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def remember(self) -> list[tuple[float, str]]:
+        return list(self._waiting)
+
+    def return_to(self, state: list[tuple[float, str]]) -> None:
+        self._waiting = list(state)
 
 
 class Shop:

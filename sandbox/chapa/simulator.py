@@ -3,6 +3,7 @@
 A payment is `unpaid` until somebody tries to pay. All times are UTC.
 """
 
+import copy
 import random
 import string
 import threading
@@ -163,6 +164,34 @@ class Simulator:
             self.journal.clear()
             if self.settings.webhook_secret:
                 self.journal.hide(self.settings.webhook_secret)
+
+    def remember(self) -> object:
+        """All that happened so far, except what is on its way or in the journal."""
+        with self.lock:
+            return copy.deepcopy(
+                (
+                    self.payments,
+                    self.refunds,
+                    self._by_token,
+                    self._by_reference,
+                    self.settings,
+                    self._random.getstate(),
+                )
+            )
+
+    def return_to(self, state: Any) -> None:
+        """As it was when it was told to `remember`, with a randomness that can be set."""
+        self.reset()
+        with self.lock:
+            (
+                self.payments,
+                self.refunds,
+                self._by_token,
+                self._by_reference,
+                self.settings,
+                randomness,
+            ) = copy.deepcopy(state)
+            self._random.setstate(randomness)
 
     def change_settings(self, changes: dict[str, Any]) -> None:
         with self.lock:

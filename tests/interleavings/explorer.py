@@ -1,99 +1,146 @@
-"""Runs use cases side by side, one step at a time, in every order that a bound allows.
+"""Runs use cases side by side, one call at a time, in every order and with every mishap of a call.
 
-A step ends before each call to DynamoDB or Chapa. Each use case has a thread, and exactly one of
-them runs at any moment, so that a list of choices says all about a run: the same list is the same
-run.
+A use case stops before each call to DynamoDB, Chapa or the queue. Each has a thread, and exactly
+one of them runs at any moment, so that a list of choices says all about a run: the same list is the
+same run.
 """
 
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 type Task = Callable[[], object]
 
+DONE = "done"
+"""What becomes of a call that nothing befalls."""
+
+
+class Choice(NamedTuple):
+    """Which task goes on, and what becomes of the call that it stopped before."""
+
+    task: int
+    outcome: str = DONE
+
+    def __str__(self) -> str:
+        return str(self.task) if self.outcome == DONE else f"{self.task}:{self.outcome}"
+
+
+def written(choices: Sequence[Choice]) -> str:
+    return " ".join(map(str, choices))
+
+
+def read(text: str) -> list[Choice]:
+    parts = (word.partition(":") for word in text.split())
+    return [Choice(int(task), outcome or DONE) for task, _, outcome in parts]
+
 
 class _Thread(threading.Thread):
-    def __init__(self, task: Task, explorer: "Run", number: int) -> None:
+    def __init__(self, task: Task, run: "Run") -> None:
         super().__init__(daemon=True)
-        self.task, self.run_, self.number = task, explorer, number
+        self.task, self.of = task, run
         self.go = threading.Semaphore(0)
+        self.offers: tuple[str, ...] = ()
+        self.outcome = DONE
         self.finished = False
+        self.result: object = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        self.go.acquire()
         try:
-            self.task()
+            self.result = self.task()
         except BaseException as error:
             self.error = error
         self.finished = True
-        self.run_.stopped.release()
+        self.of.stopped.release()
 
 
 @dataclass
 class Run:
-    """One run of some tasks: `choices` as far as they go, and then nobody is interrupted."""
+    """One run of some tasks: `choices` as far as they go, and then nothing befalls anybody."""
 
     tasks: Sequence[Task]
-    choices: Sequence[int] = ()
-    taken: list[int] = field(default_factory=list)
-    could: list[list[int]] = field(default_factory=list)
-    """At each step, the tasks that could have gone on."""
+    choices: Sequence[Choice] = ()
+    taken: list[Choice] = field(default_factory=list)
+    could: list[list[Choice]] = field(default_factory=list)
+    """At each step, all that could have been chosen."""
 
     def __post_init__(self) -> None:
         self.stopped = threading.Semaphore(0)
-        self._threads = [_Thread(task, self, n) for n, task in enumerate(self.tasks)]
-        self._by_ident: dict[int, _Thread] = {}
+        self._threads = [_Thread(task, self) for task in self.tasks]
 
-    def step(self) -> None:
-        """Called by the world before each of its calls: let others go first, if they are to."""
-        thread = self._by_ident.get(threading.get_ident())
-        if thread is None:
-            return  # Setting up, or looking on.
+    def step(self, *mishaps: str) -> str:
+        """Called by the world before each of its calls; returns what becomes of the call."""
+        thread = threading.current_thread()
+        if thread not in self._threads:
+            return DONE  # Setting up, or looking on.
+        assert isinstance(thread, _Thread)
+        thread.offers = (DONE, *mishaps)
         self.stopped.release()
         thread.go.acquire()
+        return thread.outcome
 
-    def play(self) -> list[BaseException | None]:
-        """How each task ended."""
+    def play(self) -> "Run":
         for thread in self._threads:
             thread.start()
-            self._by_ident[thread.ident or 0] = thread
+            self.stopped.acquire()  # Before its first call.
         current = 0
-        while able := [t.number for t in self._threads if not t.finished]:
+        while able := [n for n, thread in enumerate(self._threads) if not thread.finished]:
             place = len(self.taken)
             if place < len(self.choices):
-                current = self.choices[place]
-            elif current not in able:
-                current = able[0]
-            self.taken.append(current)
-            self.could.append(able)
-            self._threads[current].go.release()
+                choice = self.choices[place]
+            else:
+                choice = Choice(current if current in able else able[0])
+            current = choice.task
+            thread = self._threads[current]
+            self.taken.append(choice)
+            self.could.append([Choice(n, o) for n in able for o in self._threads[n].offers])
+            if choice not in self.could[-1]:
+                raise ValueError(f"step {place} cannot be {choice}: {self.could[-1]}")
+            thread.outcome = choice.outcome
+            thread.go.release()
             self.stopped.acquire()
+        return self
+
+    @property
+    def results(self) -> list[object]:
+        return [thread.result for thread in self._threads]
+
+    @property
+    def errors(self) -> list[BaseException | None]:
+        """How each task ended."""
         return [thread.error for thread in self._threads]
 
+    def mishaps(self, task: int) -> set[str]:
+        """What befell the calls of one task."""
+        return {choice.outcome for choice in self.taken if choice.task == task} - {DONE}
 
-def preemptions(taken: Sequence[int], could: Sequence[Sequence[int]]) -> int:
-    """How often somebody was interrupted who could have gone on."""
-    return sum(taken[n] != taken[n - 1] and taken[n - 1] in could[n] for n in range(1, len(taken)))
+
+def oddity(taken: Sequence[Choice], could: Sequence[Sequence[Choice]]) -> int:
+    """How often somebody was interrupted who could have gone on, or something befell a call."""
+    mishaps = sum(choice.outcome != DONE for choice in taken)
+    interruptions = sum(
+        after.task != before.task and Choice(before.task) in able
+        for before, after, able in zip(taken, taken[1:], could[1:], strict=False)
+    )
+    return mishaps + interruptions
 
 
 def schedules(
-    play: Callable[[Sequence[int]], Run], bound: int, chance: random.Random
+    play: Callable[[Sequence[Choice]], Run], bound: int, chance: random.Random
 ) -> Iterator[Run]:
-    """Every run with at most `bound` interruptions, once, in an order that `chance` decides.
+    """Every run that is at most `bound` odd, once, in an order that `chance` decides.
 
     `play` starts from the same state each time.
     """
-    waiting: list[list[int]] = [[]]
+    waiting: list[list[Choice]] = [[]]
     while waiting:
         prefix = waiting.pop(chance.randrange(len(waiting)))
         run = play(prefix)
         yield run
         for place in range(len(prefix), len(run.taken)):
             for other in run.could[place]:
-                if other == run.taken[place]:
-                    continue
                 branch = [*run.taken[:place], other]
-                if preemptions(branch, run.could) <= bound:
+                if other != run.taken[place] and oddity(branch, run.could) <= bound:
                     waiting.append(branch)

@@ -1,0 +1,211 @@
+"""What is so before several things happen at once, and the things that may."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from functions.webhook.app import Notification, _notified
+from payments import refunds
+from payments.cancel import cancel
+from payments.initialize import initialize
+from payments.reconcile import reconcile
+from payments.settle import find, settle
+from sandbox.chapa.control import ControlError
+from tests.interleavings.world import World
+
+type Thing = Callable[["Scene"], object]
+type Setting = Callable[["Scene"], None]
+
+
+class Scene:
+    """One order with its payment, in a world, and what may happen to them."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.shop = world, world.shop
+        self.order_id, self.tx_ref = "", ""
+
+    def begin(self) -> None:
+        self.order_id, self.tx_ref = self.shop.begun({"LAST": 1})
+
+    def webhook(self) -> object:
+        note = Notification(event="charge.success", tx_ref=self.tx_ref)
+        return _notified(self.shop.backend, note)
+
+    def money_back_webhook(self) -> object:
+        note = Notification(event="charge.refunded", tx_ref=self.tx_ref)
+        return _notified(self.shop.backend, note)
+
+    def worker(self) -> object:
+        reconcile(self.shop.backend, self.order_id)
+        return None
+
+    def sweep(self) -> object:
+        """And the worker, with whatever is on the queue by then."""
+        self.world.sweep()
+        self.world.work()
+        return None
+
+    def refresh(self) -> object:
+        story = find(self.shop.backend, self.tx_ref)
+        return settle(self.shop.backend, story, self.tx_ref)
+
+    def click(self) -> object:
+        return initialize(self.shop.backend, self.order_id, "abebe")
+
+    def cancels(self) -> object:
+        return cancel(self.shop.backend, self.order_id, "abebe")
+
+    def refund(self, key: str = "a", amount: int | None = 60) -> object:
+        return refunds.request(self.shop.backend, self.tx_ref, amount, key=key, reason="Broken")
+
+    def another_refund(self) -> object:
+        return self.refund("b", None)
+
+    def customer_pays(self) -> object:
+        with suppress(ControlError):  # They paid already.
+            self.shop.control.pay(self.tx_ref, late=True, webhook=False)
+        return None
+
+    def payment_fails(self) -> object:
+        with suppress(ControlError):  # Or the page is shut.
+            self.shop.control.fail(self.tx_ref, webhook=False)
+        return self.webhook()
+
+    def chapa_reverses(self) -> object:
+        with suppress(ControlError):
+            self.shop.control.reverse(self.tx_ref, webhook=False)
+        return self.money_back_webhook()
+
+    def another_order(self) -> object:
+        return self.shop.order({"LAST": 1}, user="sara")
+
+    def a_minute_passes(self) -> object:
+        """Longer than any lease: whoever is at something is slower than they may be."""
+        self.shop.clock.advance(61)
+        return None
+
+    def half_an_hour_passes(self) -> object:
+        self.shop.clock.advance(1800)
+        return None
+
+
+def unbegun(scene: Scene) -> None:
+    scene.order_id = str(scene.shop.order({"LAST": 1}).body["order_id"])
+
+
+def waiting(scene: Scene) -> None:
+    scene.begin()
+    scene.shop.clock.advance(90)
+
+
+def paid(scene: Scene) -> None:
+    scene.begin()
+    scene.shop.control.pay(scene.tx_ref, webhook=False)
+    scene.shop.clock.advance(90)
+
+
+def paid_and_just_asked(scene: Scene) -> None:
+    """Somebody asked Chapa in this very second, before the customer had paid."""
+    scene.begin()
+    scene.refresh()
+    scene.shop.control.pay(scene.tx_ref, webhook=False)
+
+
+def overdue(scene: Scene) -> None:
+    scene.begin()
+    scene.shop.clock.advance(1800)
+
+
+def paid_and_overdue(scene: Scene) -> None:
+    paid(scene)
+    scene.shop.clock.advance(1800)
+
+
+def lost(scene: Scene) -> None:
+    """A payment whose URL nobody knows, though Chapa may have opened it."""
+    unbegun(scene)
+    scene.shop.control.add_fault("initialize", "timeout_after", seconds=1)
+    scene.shop.pay(scene.order_id)
+    [payment] = scene.shop.story(scene.order_id).payments
+    scene.tx_ref = payment.tx_ref
+    scene.shop.clock.advance(90)
+
+
+def expired_and_paid(scene: Scene) -> None:
+    overdue(scene)
+    scene.worker()
+    scene.customer_pays()
+    scene.shop.clock.advance(3600)
+
+
+def sold_to_another_and_paid(scene: Scene) -> None:
+    expired_and_paid(scene)
+    scene.another_order()
+
+
+def replaced_and_paid_twice(scene: Scene) -> None:
+    scene.begin()
+    first = scene.tx_ref
+    scene.shop.control.fail(first, webhook=False)
+    scene.webhook()
+    _, second, _ = initialize(scene.shop.backend, scene.order_id, "abebe")
+    scene.shop.control.pay(second.tx_ref, webhook=False)
+    scene.shop.control.pay(first, late=True, webhook=False)
+    scene.shop.clock.advance(90)
+
+
+def applied(scene: Scene) -> None:
+    paid(scene)
+    scene.webhook()
+
+
+def applied_and_refunding(scene: Scene) -> None:
+    applied(scene)
+    scene.refund("first", 40)
+
+
+def refund_pending(scene: Scene) -> None:
+    applied_and_refunding(scene)
+    scene.worker()
+    scene.shop.clock.advance(90)
+
+
+def refund_unanswered(scene: Scene) -> None:
+    applied(scene)
+    scene.shop.control.add_fault("refund", "timeout_after", seconds=1)
+    scene.refund("first", None)
+    scene.worker()
+    scene.shop.clock.advance(90)
+
+
+S = Scene
+SCENES: Mapping[Setting, Sequence[Thing]] = {
+    unbegun: [S.click, S.cancels, S.worker, S.a_minute_passes, S.half_an_hour_passes],
+    waiting: [
+        S.worker,
+        S.click,
+        S.cancels,
+        S.refresh,
+        S.customer_pays,
+        S.payment_fails,
+        S.a_minute_passes,
+        S.half_an_hour_passes,
+    ],
+    paid: [S.webhook, S.sweep, S.refresh, S.click, S.cancels, S.a_minute_passes],
+    paid_and_just_asked: [S.webhook, S.refresh, S.cancels],
+    overdue: [S.sweep, S.webhook, S.click, S.cancels, S.customer_pays, S.a_minute_passes],
+    paid_and_overdue: [S.sweep, S.webhook, S.cancels, S.a_minute_passes],
+    lost: [S.click, S.worker, S.cancels, S.customer_pays, S.webhook, S.a_minute_passes],
+    expired_and_paid: [S.sweep, S.webhook, S.another_order],
+    sold_to_another_and_paid: [S.sweep, S.webhook, S.refresh],
+    replaced_and_paid_twice: [S.worker, S.webhook, S.cancels, S.refresh],
+    applied: [S.refund, S.another_refund, S.money_back_webhook, S.worker, S.chapa_reverses],
+    applied_and_refunding: [
+        S.worker,
+        S.another_refund,
+        S.money_back_webhook,
+        S.chapa_reverses,
+        S.a_minute_passes,
+    ],
+    refund_pending: [S.worker, S.another_refund, S.chapa_reverses, S.money_back_webhook],
+    refund_unanswered: [S.worker, S.money_back_webhook, S.chapa_reverses, S.a_minute_passes],
+}

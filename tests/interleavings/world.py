@@ -1,0 +1,270 @@
+"""A shop that can be put back to how it was, and in which every call may go wrong."""
+
+import copy
+import json
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import requests
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from moto.dynamodb.models import dynamodb_backends
+
+from operators.invariants import Told
+from payments import repository
+from payments.backend import Backend
+from payments.domain import Decision
+from payments.errors import OrderPaid, PaymentsError
+from payments.queue import order_id_in
+from payments.reconcile import reconcile
+from payments.states import OrderStatus
+from payments.story import Story
+from tests.interleavings.explorer import Run, Task, written
+from tests.shop import WEBHOOK_SECRET, Died, Shop, die
+
+DIES, DIES_AFTER = "dies", "dies-after"
+LOST = "answer-lost"
+"""The call has its effect, and nobody hears of it."""
+CONFLICT, THROTTLED, REFUSED = "conflict", "throttled", "refused"
+MISSED, OLD = "missed", "old"
+"""What an index may say: nothing yet, or what was so when the run began."""
+
+type Mishaps = Mapping[str, Sequence[str]]
+
+MISHAPS: Mishaps = {
+    "read": (THROTTLED,),
+    "index": (THROTTLED, MISSED, OLD),
+    "write": (DIES, DIES_AFTER, LOST, CONFLICT, THROTTLED),
+    "ask": (LOST,),
+    "tell": (DIES, DIES_AFTER, LOST, REFUSED),
+    "queue": (DIES, DIES_AFTER, REFUSED),
+}
+"""What may befall each kind of call. Who dies elsewhere died, as it were, after the last effect."""
+
+DEATHS: Mishaps = dict.fromkeys(MISHAPS, (DIES, DIES_AFTER))
+
+HARMLESS = {CONFLICT, MISSED, OLD}
+"""What no caller may ever hear of."""
+
+ROUNDS = 40
+"""Sweeps after which everything must have come to rest; a day of silence takes about thirty."""
+
+
+@dataclass(frozen=True)
+class Day:
+    items: Any
+    chapa: object
+    now: Any
+    randomness: Any
+    messages: list[Any]
+    told: list[Told]
+    backend: Backend
+
+
+class World:
+    def __init__(self, mishaps: Mishaps = MISHAPS) -> None:
+        self.mishaps = mishaps
+        self.shop = Shop()
+        self.shop.configure(wait_seconds="0", verify_every_seconds="1")
+        self.run: Run | None = None
+        self._after: dict[int, str] = {}
+        self._index: list[dict[str, Any]] = []
+        self._fine: set[int] = set()
+        events = self.shop.dynamodb.meta.events
+        events.register("before-call.dynamodb", self._before_aws)
+        events.register("after-call.dynamodb", self._after_aws)
+        self.shop.line.around = self._around_chapa
+        self._send_message = self.shop.messages.send_message
+        self.shop.messages.send_message = self._send_to_queue  # type: ignore[method-assign]
+        self.shop.control.set(webhook_url="http://127.0.0.1:1", webhook_secret=WEBHOOK_SECRET)
+
+    @property
+    def _table(self) -> Any:
+        """moto puts another in its place when a transaction fails."""
+        return dynamodb_backends["123456789012"]["us-east-1"].tables["payments"]
+
+    def today(self) -> Day:
+        shop = self.shop
+        return Day(
+            copy.deepcopy(self._table.items),
+            shop.simulator.remember(),
+            shop.clock.now,
+            shop.random.getstate(),
+            shop.messages.remember(),
+            list(shop.told),
+            shop.backend,
+        )
+
+    def return_to(self, day: Day) -> None:
+        shop = self.shop
+        self.run = None
+        self._after.clear()
+        self._table.items = copy.deepcopy(day.items)
+        shop.simulator.return_to(day.chapa)
+        shop.clock.now = day.now
+        shop.random.setstate(day.randomness)
+        shop.messages.return_to(day.messages)
+        shop.told[:] = day.told
+        shop.backend = day.backend
+        random.seed(7)  # How long somebody waits who met a conflict.
+
+    def play(self, tasks: Sequence[Task], choices: Sequence[Any] = ()) -> Run:
+        """From here on, until all have ended; raises when one ended as none may."""
+        self._index = [item for item in self._items() if "due_shard" in item]
+        self.run = run = Run(tasks, choices)
+        run.play()
+        self.run = None
+        for number, error in enumerate(run.errors):
+            if not _may_end_so(error, run.mishaps(number)):
+                raise AssertionError(f"task {number} of {written(run.taken)}") from error
+        self.shop.told += filter(None, map(_told, run.results, run.errors))
+        return run
+
+    def come_to_rest(self) -> int:
+        """Whatever else happens, only the schedule and the worker go on; how many sweeps it took.
+
+        Raises AssertionError for a promise that is broken now or then, or when there is no end.
+        """
+        state = self._digest()
+        if state in self._fine:
+            return 0
+        assert self.shop.audit() == []
+        for sweeps in range(ROUNDS):
+            self.work()
+            due = [int(item["due_at"]["N"]) for item in self._items() if _is_due_order(item)]
+            if not due:
+                assert self.shop.audit(settled=True) == []
+                self._fine.add(state)
+                return sweeps
+            self.shop.clock.advance(max(0, min(due) - self.shop.now))
+            self.sweep()
+        raise AssertionError("there is always something left to do")
+
+    def sweep(self) -> None:
+        backend = self.shop.backend
+        backend.queue.send_all(backend.repository.due(backend.now))
+
+    def work(self) -> None:
+        while message := self.shop.messages.receive():
+            reconcile(self.shop.backend, order_id_in(message))
+
+    def _items(self) -> list[dict[str, Any]]:
+        rows = self._table.items.values()
+        return [item.to_json()["Attributes"] for row in rows for item in row.values()]
+
+    def _digest(self) -> int:
+        shop = self.shop
+        chapa = [vars(payment) for payment in shop.simulator.payments.values()]
+        state = (self._items(), chapa, shop.clock.now, shop.messages.remember(), shop.told)
+        return hash((repr(state), shop.backend.rules, shop.backend.settings.verify_every_seconds))
+
+    def _step(self, kind: str) -> str:
+        outcome = self.run.step(*self.mishaps[kind]) if self.run else "done"
+        if outcome == DIES:
+            die()
+        return outcome
+
+    def _before_aws(self, model: Any, params: Any, **_: Any) -> Any:
+        if self.run is None:
+            return None
+        asked = json.loads(params["body"])
+        match model.name:
+            case "TransactWriteItems" | "UpdateItem":
+                outcome = self._step("write")
+            case "Query" if "IndexName" in asked:
+                outcome = self._step("index")
+            case _:
+                outcome = self._step("read")
+        match outcome:
+            case "conflict" if model.name == "UpdateItem":
+                return _refusal("TransactionConflictException")
+            case "conflict":
+                others = len(asked["TransactItems"]) - 1
+                reasons = [{"Code": "TransactionConflict"}, *[{"Code": "None"}] * others]
+                return _refusal("TransactionCanceledException", CancellationReasons=reasons)
+            case "throttled":
+                return _refusal("ThrottlingException")
+            case "missed":
+                return _items([])
+            case "old":
+                shard = asked["ExpressionAttributeValues"][":shard"]
+                return _items([item for item in self._index if item["due_shard"] == shard])
+        self._after[threading.get_ident()] = outcome
+        return None
+
+    def _after_aws(self, **_: Any) -> None:
+        self._then(ReadTimeoutError(endpoint_url="dynamodb"))
+
+    def _then(self, lost: Exception) -> None:
+        match self._after.pop(threading.get_ident(), None):
+            case "dies-after":
+                die()
+            case "answer-lost":
+                raise lost
+
+    def _around_chapa(self, request: Any, send: Callable[[], Any]) -> Any:
+        outcome = self._step("ask" if request.method == "GET" else "tell")
+        if outcome == REFUSED:
+            raise requests.ConnectionError("refused", request=request)
+        self._after[threading.get_ident()] = outcome
+        response = send()
+        self._then(requests.ReadTimeout("no answer", request=request))
+        return response
+
+    def _send_to_queue(self, *message: Any, **named: Any) -> None:
+        outcome = self._step("queue")
+        if outcome == REFUSED:
+            raise ReadTimeoutError(endpoint_url="sqs")
+        self._after[threading.get_ident()] = outcome
+        self._send_message(*message, **named)
+        self._then(ReadTimeoutError(endpoint_url="sqs"))
+
+
+def one_shard() -> Any:
+    """The due index in one part: eight queries more for each sweep would only take time."""
+    return patch.object(repository, "DUE_SHARDS", 1)
+
+
+def _is_due_order(item: Mapping[str, Any]) -> bool:
+    return "due_shard" in item and item["sk"]["S"] == "ORDER"
+
+
+def _refusal(code: str, **more: Any) -> tuple[AWSResponse, dict[str, Any]]:
+    return _answer(400, Error={"Code": code, "Message": "so the schedule has it"}, **more)
+
+
+def _items(items: list[dict[str, Any]]) -> tuple[AWSResponse, dict[str, Any]]:
+    return _answer(200, Items=items, Count=len(items), ScannedCount=len(items))
+
+
+def _answer(status: int, **parsed: Any) -> tuple[AWSResponse, dict[str, Any]]:
+    meta = {"HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 0}
+    return AWSResponse("", status, HTTPHeaders(), None), parsed | {"ResponseMetadata": meta}
+
+
+def _may_end_so(error: BaseException | None, mishaps: set[str]) -> bool:
+    match error:
+        case None | PaymentsError():
+            return True
+        case Died():
+            return bool(mishaps & {DIES, DIES_AFTER})
+        case ClientError() | BotoCoreError():
+            # A handler turns it into 503, and the queue hands its message out again.
+            return bool(mishaps - HARMLESS)
+    return False
+
+
+def _told(result: object, error: BaseException | None) -> Told | None:
+    """What the client of a use case knows for good."""
+    if isinstance(error, OrderPaid):
+        return Told(str(error.members["order_id"]), paid=True)
+    if isinstance(result, Decision):
+        result = result.story
+    if isinstance(result, Story) and result.order.status is OrderStatus.PAID:
+        return Told(result.order.order_id, paid=True)
+    return None
