@@ -42,7 +42,7 @@ class Customer(BaseModel):
         None
     )
     phone_number: (
-        Annotated[str, Field(pattern=r"^(0|\+251)[79]\d{8}$"), AfterValidator(_national)] | None
+        Annotated[str, Field(pattern=r"^(0|\+251)[79][0-9]{8}$"), AfterValidator(_national)] | None
     ) = None
 
 

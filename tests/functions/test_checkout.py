@@ -36,6 +36,7 @@ GOOD = {"sku": "MUG", "quantity": 1}
         {"items": [GOOD], "customer": {"email": "nobody"}},
         {"items": [GOOD], "customer": {"phone_number": "12345"}},
         {"items": [GOOD], "customer": {"phone_number": "0811111111"}},
+        {"items": [GOOD], "customer": {"phone_number": "09" + "\u0661" * 8}},
         {"items": [GOOD], "customer": {"first_name": ""}},
         {"items": [GOOD], "customer": {"first_name": "a\nb"}},
         {"items": [GOOD], "customer": {"last_name": "a" * 101}},
