@@ -8,6 +8,7 @@ from payments.errors import (
     OrderNotPayable,
     PaymentInProgress,
     ProviderError,
+    ProviderRejected,
     ProviderUnavailable,
 )
 from payments.ids import new_tx_ref
@@ -104,7 +105,9 @@ def _open(backend: Backend, story: Story, tx_ref: str) -> tuple[Story, Payment, 
         reason = error.reason
         backend.change(story, lambda s: step(s, tx_ref, reason, backend.now))
         error.members["order_id"] = story.order.order_id
-        error.retry_after = error.retry_after or SHUTTING_SECONDS
+        if not isinstance(error, ProviderRejected):
+            # What was refused once is refused again.
+            error.retry_after = error.retry_after or SHUTTING_SECONDS
         raise
     story = backend.change(story, lambda s: domain.opened(s, tx_ref, checkout_url, backend.now))
     payment = story.payment(tx_ref)

@@ -9,10 +9,15 @@ from tests.journeys.shop import Shop, is_problem
 
 
 def told_to_ask_again(answer: Answer, order_id: str) -> bool:
+    told = answer.headers.get("retry-after")
+    if answer.code == "provider_rejected":
+        # What was refused once is refused again, though a person may try.
+        return is_problem(answer) and told is None and answer["order_id"] == order_id
     return (
         is_problem(answer)
-        and int(answer.headers["retry-after"]) > 0
-        and answer["retry_after"] == int(answer.headers["retry-after"])
+        and told is not None
+        and int(told) > 0
+        and answer["retry_after"] == int(told)
         and answer["order_id"] == order_id
     )
 

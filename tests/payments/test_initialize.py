@@ -166,7 +166,8 @@ class TestProviderErrors:
         answer = shop.pay(order_id)
         assert (answer.status, answer.code) == (status, code)
         assert answer.body["order_id"] == order_id
-        assert int(answer.headers["retry-after"]) > 0
+        # What was refused once is refused again: better data helps, and another order has it.
+        assert ("retry-after" in answer.headers) == (code != "provider_rejected")
         [payment] = shop.story(order_id).payments
         assert payment.status == left
         assert shop.stock("COFFEE-250") == (8, 2, 0)
