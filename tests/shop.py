@@ -33,6 +33,7 @@ from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
 from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.simulator import Simulator
 from tests import faster_moto
+from tests.contract import complaints
 from tests.environment import SETTINGS
 
 faster_moto.install()
@@ -120,6 +121,18 @@ def http_event(
     if user:
         event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": user}}}
     return event
+
+
+def _route(function: str, event: Mapping[str, Any]) -> str:
+    """What API Gateway was asked, if this came of it."""
+    path = event.get("pathParameters", {})
+    paths = {
+        "checkout": "/orders/{order_id}/cancel" if path else "/orders",
+        "initialize": "/payments",
+        "status": "/orders/{order_id}" if "order_id" in path else "/payments/{tx_ref}",
+        "webhook": "/webhooks/chapa",
+    }
+    return f"{event['requestContext']['http']['method']} {paths[function]}"
 
 
 class Died(BaseException):
@@ -318,8 +331,12 @@ class Shop:
             return app.handler(dict(event), Context(milliseconds=milliseconds))
 
     def http(self, function: str, event: Mapping[str, Any]) -> Answer:
-        answer = self.call(function, event)
-        return Answer(answer["statusCode"], json.loads(answer["body"]), answer["headers"])
+        """The answer, which is as openapi.yaml says, whatever it is."""
+        told = self.call(function, event)
+        answer = Answer(told["statusCode"], json.loads(told["body"]), told["headers"])
+        route = _route(function, event)
+        assert not [*complaints(route, answer.status, answer.headers, answer.body)]
+        return answer
 
     def order(
         self,

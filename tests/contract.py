@@ -1,0 +1,119 @@
+"""What openapi.yaml says, for whoever wants to compare an answer with it."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema  # type: ignore[import-untyped]
+from samcli.yamlhelper import yaml_parse
+
+PATH = Path(__file__).parent.parent / "openapi.yaml"
+
+METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
+
+
+class Operation(NamedTuple):
+    route: str
+    """As in the template: `POST /orders`."""
+    described: Mapping[str, Any]
+    """With every reference replaced by what it refers to."""
+
+
+@cache
+def document() -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml_parse(PATH.read_text())
+    return parsed
+
+
+def inlined(node: Any) -> Any:
+    """The same without references; what stands beside one is kept."""
+    if isinstance(node, list):
+        return [inlined(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    here = {name: inlined(value) for name, value in node.items() if name != "$ref"}
+    if isinstance(ref := node.get("$ref"), str):
+        found: Any = document()
+        for name in ref.removeprefix("#/").split("/"):
+            found = found[name]
+        return inlined(found) | here
+    return here
+
+
+@cache
+def operations() -> dict[str, Operation]:
+    """By route."""
+    found = {}
+    for path, item in document()["paths"].items():
+        shared = inlined(item.get("parameters", []))
+        for method in METHODS & item.keys():
+            described = inlined(item[method])
+            described["parameters"] = shared + described.get("parameters", [])
+            route = f"{method.upper()} {path}"
+            found[route] = Operation(route, described)
+    return found
+
+
+def closed(schema: Any, *, part: bool = False) -> Any:
+    """The same schema, in which what is not described is not there.
+
+    Clients must put up with more than is described, so the document leaves its schemas open; but
+    nothing may be answered that it does not describe.
+    """
+    if not isinstance(schema, dict):
+        return schema
+    result = dict(schema)
+    for name, value in schema.items():
+        if name == "allOf":
+            result[name] = [closed(each, part=True) for each in value]
+        elif name == "properties":
+            result[name] = {field: closed(each) for field, each in value.items()}
+        elif name == "items":
+            result[name] = closed(value)
+    if not part and schema.keys() & {"allOf", "properties"}:
+        result["unevaluatedProperties"] = False
+    return result
+
+
+@cache
+def _validator(route: str, status: int, media_type: str) -> Any:
+    response = operations()[route].described["responses"][str(status)]
+    return jsonschema.Draft202012Validator(closed(response["content"][media_type]["schema"]))
+
+
+def complaints(
+    route: str, status: int, headers: Mapping[str, str], body: Mapping[str, Any]
+) -> Iterator[str]:
+    """Everything about an answer that is not as the document says."""
+    described = operations()[route].described["responses"].get(str(status))
+    media_type = headers["content-type"]
+    if described is None or media_type not in described["content"]:
+        yield f"{route}: {status} as {media_type} is not described"
+        return
+    for error in _validator(route, status, media_type).iter_errors(body):
+        yield f"{route}: {status}: {error.json_path}: {error.message}"
+    told = {name.lower(): value for name, value in headers.items()}
+    if "retry-after" in told and "Retry-After" not in described.get("headers", {}):
+        yield f"{route}: {status} with Retry-After is not described"
+    if told.get("retry-after") != (str(body["retry_after"]) if "retry_after" in body else None):
+        yield f"{route}: {status}: Retry-After and retry_after differ"
+
+
+def examples(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Each example below a node, with the schema that it stands beside or in."""
+    if isinstance(node, list):
+        for each in node:
+            yield from examples(each)
+    if not isinstance(node, dict):
+        return
+    told = node.get("examples")
+    if isinstance(told, list):
+        yield from ((node, each) for each in told)
+    if "schema" in node:
+        yield from ((node["schema"], each["value"]) for each in (told or {}).values())
+        if "example" in node:
+            yield node["schema"], node["example"]
+    for name, value in node.items():
+        if name not in {"example", "examples"}:
+            yield from examples(value)
