@@ -455,7 +455,11 @@ def looked(story: Story, now: int, *, unknown: bool, rules: Rules) -> Story:
     counts = not unknown or doubtful or bool(story.open_payments or story.open_refunds)
     since = (order.unknown_since or now) if unknown else None
     nudge = order.nudged_to if order.nudged_to is not None and order.nudged_to > now else None
-    after = story.with_order(looks=order.looks + counts, unknown_since=since, nudged_to=nudge)
+    # Without the look that was just taken: even one that changed nothing is stored, and with it the
+    # next one.
+    after = story.with_order(
+        looks=order.looks + counts, unknown_since=since, nudged_to=nudge, due_at=None
+    )
     if since is not None and now - since >= rules.review_after:
         reason = "provider unreachable for too long"
         for payment in after.open_payments:

@@ -158,6 +158,23 @@ def test_a_last_look_at_which_nobody_was_asked_is_no_look(shop: Shop) -> None:
     assert shop.story(order_id).order.status == "paid"
 
 
+@pytest.mark.parametrize("state", ["expired", "in review"])
+def test_last_looks_at_a_silent_provider_do_not_come_every_minute(shop: Shop, state: str) -> None:
+    shop.begun()
+    if state == "expired":
+        shop.clock.advance(1800)
+        shop.sweep()
+    shop.control.add_fault("verify", "status", times=None, status=500)
+    for seconds in (86_400, 86_400, 3600):
+        shop.clock.advance(seconds)
+        shop.sweep()
+    looks = 0
+    for _ in range(5):
+        shop.clock.advance(599)
+        looks += shop.sweep()
+    assert looks <= 1
+
+
 def test_a_new_payment_cannot_begin_while_the_order_is_being_shut(shop: Shop) -> None:
     order_id, _ = shop.begun()
     shop.clock.advance(1800)
