@@ -1,0 +1,434 @@
+"""A shop that can be put back to its first day, and whose processes meet trouble when told to.
+
+Whatever a client hears of it is judged here, call by call.
+"""
+
+import copy
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+from unittest.mock import patch
+
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+from moto.dynamodb.models import dynamodb_backends
+
+from functions.reconcile import app as reconcile_app
+from operators.invariants import OWNED, Told
+from payments import signature
+from payments.backend import Backend
+from payments.bus import Bus
+from payments.errors import TABLE, Busy
+from payments.publish import Publisher
+from payments.reconcile import reconcile
+from payments.repository import plain, story_in
+from payments.states import OrderStatus, PaymentStatus, RefundStatus
+from payments.story import Story
+from sandbox.chapa.faults import Call
+from sandbox.chapa.simulator import Payment as Attempt
+from tests.shop import WEBHOOK_SECRET, Answer, Died, Messages, Shop, http_event
+
+type AwsTrouble = Literal["conflict", "throttled", "unreachable", "answer lost"]
+
+WRITES = {"TransactWriteItems", "UpdateItem"}
+CHAPA_CALLS: tuple[Call, ...] = ("initialize", "verify", "cancel", "refund", "refund_verify")
+
+ORDER = {"order_id", "status", "amount", "currency", "items", "created_at", "expires_at"}
+PAYMENT = {"tx_ref", "status", "amount", "currency", "created_at"}
+PAGE = PAYMENT | {"order_id", "checkout_url", "expires_at"}
+
+CONTRACT: Mapping[str, Mapping[int | str, set[str]]] = {
+    "place": {201: ORDER, 200: ORDER, "out_of_stock": {"skus"}},
+    "place under a used key": {200: ORDER, "idempotency_mismatch": {"order_id"}},
+    "cancel": {200: ORDER, 202: ORDER, "order_paid": {"order_id"}, "order_in_review": {"order_id"}},
+    "show": {200: ORDER | {"payments"}},
+    "initialize": {
+        201: PAGE,
+        200: PAGE,
+        "order_not_payable": {"order_id", "order_status"},
+        "payment_in_progress": {"order_id", "retry_after"},
+        "provider_rejected": {"order_id", "provider_message"},
+    },
+    "status": {200: PAYMENT | {"order_id", "order_status", "events"}},
+    "notify": {200: {"outcome"}, "bad_signature": set()},
+    "callback": {202: {"outcome"}},
+}
+"""What a good request of the right person may be answered, and what must stand in the answer."""
+
+IN_TROUBLE: Mapping[int | str, set[str]] = {
+    "busy": {"retry_after"},
+    "provider_error": {"order_id", "retry_after"},
+    "provider_unavailable": {"order_id", "retry_after"},
+    "provider_timeout": {"order_id", "retry_after"},
+    "not_deferred": {"retry_after"},
+}
+"""What may be answered besides, if something went wrong during this very call."""
+
+PASSING = (ClientError, BotoCoreError, Busy)
+"""Of what a worker or a sweep may fail; the next one finds the order again."""
+
+MOST_TRIES = 5
+"""Failures of one message that make it a dead letter, as template.yaml has it."""
+
+MOST_ROUNDS = 80
+"""Sweeps, each when something is due, after which everything must be at rest."""
+
+
+class Queue(Messages):
+    """The queue, with its messages at hand."""
+
+    before_each: Callable[[], object] = staticmethod(lambda: None)
+
+    def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803
+        self.before_each()
+        super().send_message(QueueUrl, MessageBody, DelaySeconds)
+
+    def take(self) -> list[str]:
+        """All that are visible now, the oldest first."""
+        taken = []
+        while message := self.receive():
+            taken.append(message)
+        return taken
+
+    def put_back(self, message: str, seconds: int) -> None:
+        self._waiting.append((self._clock().timestamp() + seconds, message))
+
+    def clear(self) -> None:
+        self._waiting.clear()
+
+
+class Events:
+    """A client of EventBridge that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.ids: set[str] = set()
+
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        if self.broken:
+            raise EndpointConnectionError(endpoint_url="events")
+        self.ids |= {json.loads(entry["Detail"])["id"] for entry in Entries}
+        return {"FailedEntryCount": 0}
+
+
+class World(Shop):
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = False
+        self.counted: Counter[str] = Counter()
+        self.messages = self.queue = Queue(self.clock)
+        self.queue.before_each = self._before_queue
+        self.line.before_each = self._call_begins
+        calls = self.dynamodb.meta.events
+        calls.register("before-call.dynamodb", self._before_dynamodb)
+        calls.register("after-call.dynamodb", self._after_dynamodb)
+        self._first_day = copy.deepcopy(self._stored.items)
+        self._began = self.clock.now
+        self.reset()
+
+    @property
+    def _stored(self) -> Any:
+        """moto puts another in its place when a transaction fails."""
+        return dynamodb_backends["123456789012"]["us-east-1"].tables["payments"]
+
+    def reset(self) -> None:
+        self._stored.items = copy.deepcopy(self._first_day)
+        self.clock.now = self._began
+        self.random.seed(7)
+        self.told.clear()
+        self.queue.clear()
+        self.queue.broken = False
+        self.control.reset()
+        self.control.set(
+            webhook_url="https://api.shop.example/webhooks/chapa", webhook_secret=WEBHOOK_SECRET
+        )
+        self.accepted = [WEBHOOK_SECRET]
+        self.set_secret()
+        self.configure()
+        self.events = Events()
+        self.mail: list[Any] = []
+        """Everything that Chapa sent so far."""
+        self.heard: list[str] = []
+        """What the product answered since somebody last looked here, for the story."""
+        self._failures: Counter[str] = Counter()
+        self.aws_trouble: list[AwsTrouble] = []
+        self.index_misses = 0
+        self.dies_at = 0
+        self.trouble = self.ever_trouble = False
+
+    # What goes wrong.
+
+    def _call_begins(self) -> None:
+        """A process may die before any of its calls, and so after any."""
+        if not self.running:
+            return
+        self.dies_at -= 1
+        if self.dies_at == 0:
+            self._trouble("a process died")
+            raise Died
+
+    def _before_queue(self) -> None:
+        self._call_begins()
+        if self.running and self.queue.broken:
+            self._trouble("the queue could not be reached")
+
+    def _before_dynamodb(self, model: Any, params: Any, **_: Any) -> Any:
+        self._call_begins()
+        if not self.running:
+            return None
+        self._misses = bool(self.index_misses) and b'"IndexName"' in params["body"]
+        kind = self.aws_trouble[0] if self.aws_trouble else "answer lost"
+        writes = model.name in WRITES
+        if kind == "answer lost" or (kind == "conflict" and not writes):
+            return None
+        self._aws_trouble()
+        if kind == "unreachable":
+            raise EndpointConnectionError(endpoint_url="dynamodb")
+        if model.name != "TransactWriteItems":
+            code = "TransactionConflictException" if kind == "conflict" else "ThrottlingException"
+            return _refusal(code)
+        reason = "TransactionConflict" if kind == "conflict" else "ThrottlingError"
+        others = len(json.loads(params["body"])["TransactItems"]) - 1
+        reasons = [{"Code": reason}, *({"Code": "None"} for _ in range(others))]
+        return _refusal("TransactionCanceledException", CancellationReasons=reasons)
+
+    def _after_dynamodb(self, model: Any, parsed: dict[str, Any], **_: Any) -> None:
+        if not self.running:
+            return
+        if self._misses and parsed.get("Items"):
+            self.index_misses -= 1
+            self.counted["the index missed an entry"] += 1
+            parsed["Items"] = parsed["Items"][1:]
+        if self.aws_trouble[:1] == ["answer lost"] and model.name in WRITES:
+            self._aws_trouble()
+            raise ReadTimeoutError(endpoint_url="dynamodb")
+
+    def _aws_trouble(self) -> None:
+        self._trouble(f"DynamoDB: {self.aws_trouble.pop(0)}")
+
+    def _trouble(self, what: str) -> None:
+        self.trouble = self.ever_trouble = True
+        self.counted[what] += 1
+        self.heard.append(what)
+
+    def well_again(self) -> None:
+        self.control.clear_faults()
+        self.aws_trouble.clear()
+        self.index_misses = 0
+        self.queue.broken = self.events.broken = False
+
+    # What runs.
+
+    def process[T](self, work: Callable[[], T]) -> T | None:
+        """Run something of the product as one process; None when it died."""
+        asked = len(self.simulator.journal.entries())
+        self.running, self.trouble = True, False
+        try:
+            return work()
+        except Died:
+            return None
+        finally:
+            self.running, self.dies_at = False, 0
+            for entry in self.simulator.journal.entries()[asked:]:
+                if entry.faults and entry.call in CHAPA_CALLS:
+                    self._trouble(f"Chapa: {entry.call} {', '.join(entry.faults)}")
+
+    def ask(self, route: str, function: str, event: Mapping[str, Any]) -> Answer | None:
+        """A client asks; None when nobody answered."""
+        told = self.process(lambda: self.http(function, event))
+        if told is None:
+            self.heard.append(f"{route}: no answer")
+            return None
+        answer: Answer = told
+        what = answer.body.get("code") or answer.body.get("outcome") or answer.body.get("status")
+        self.heard.append(f"{route}: {answer.status} {what}")
+        self.counted[f"{route}: {answer.status} {answer.body.get('code', '')}".strip()] += 1
+        self._judge(route, answer)
+        return answer
+
+    def _judge(self, route: str, answer: Answer) -> None:
+        contract = {**CONTRACT[route], **(IN_TROUBLE if self.trouble else {})}
+        failed = answer.status >= 400
+        key = answer.code if failed else answer.status
+        assert key in contract, f"{route} answered {answer.status} {answer.body}"
+        missing = contract[key] - answer.body.keys()
+        assert not missing, f"{route} answered {answer.status} without {missing}"
+        if not failed:
+            assert answer.headers["content-type"] == "application/json"
+            return
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert {"type", "title", "status", "code", "detail"} <= answer.body.keys()
+        [row] = [row for row in TABLE.values() if row.code == answer.code]
+        assert answer.status == answer.body["status"] == row.status
+        assert str(answer.body.get("retry_after", "")) == answer.headers.get("retry-after", "")
+        if key == "payment_in_progress":
+            # Nothing runs at the same time here, so somebody must have died or been cut off.
+            assert self.ever_trouble, "a payment is being opened, but by whom?"
+
+    def saw(self, answer: Answer) -> None:
+        """A customer reads that the order is paid."""
+        if answer.body["order_status"] == OrderStatus.PAID:
+            self.told.append(Told(answer.body["order_id"], paid=True))
+
+    def stranger_asks(self, function: str, event: Mapping[str, Any]) -> None:
+        """Whoever asks for what is not theirs hears that there is no such thing."""
+        answer = self.process(lambda: self.http(function, event))
+        if answer is not None and not self.trouble:
+            self.heard.append(f"a stranger: {answer.status}")
+            assert answer.code in {"order_not_found", "payment_not_found"}
+
+    def _deliver(self, message: Any, _timeout: float) -> int:
+        """What the simulator sends, and sends again until it is answered 200."""
+        self.mail.append(message)
+        return self.receive(message)
+
+    def receive(self, message: Any) -> int:
+        headers = {name.lower(): value for name, value in message.headers.items()}
+        if message.method == "GET":
+            query = dict(
+                pair.split("=", 1) for pair in message.url.partition("?")[2].split("&") if pair
+            )
+            answer = self.ask("callback", "webhook", http_event("GET", user=None, query=query))
+        else:
+            event = http_event("POST", message.body, user=None, headers=headers)
+            answer = self.ask("notify", "webhook", event)
+            signed = any(
+                headers.get(name) == signature.sign(message.body, secret)
+                for name in ("x-chapa-signature", "chapa-signature")
+                for secret in self.accepted
+            )
+            if answer is not None:
+                assert (answer.status == 401) is not signed, f"signed={signed}: {answer}"
+        return answer.status if answer else 502
+
+    def sweep_only(self) -> None:
+        """What the schedule does in a minute: nothing but to queue what is due."""
+        try:
+            done = self.process(lambda: self.call("expire", {}))
+        except PASSING:
+            if not self.trouble:
+                raise
+            done = None
+        self.heard.append(f"sweep: {done}")
+
+    def hand_out(self, message: str) -> None:
+        """One message to the worker; when it fails it is visible again later, and at last dead."""
+        bugs: list[Exception] = []
+
+        def watched(backend: Backend, order_id: str) -> None:
+            try:
+                reconcile(backend, order_id)
+            except Exception as error:
+                if not (self.trouble and isinstance(error, PASSING)):
+                    bugs.append(error)
+                raise
+
+        event = {"Records": [{"messageId": "1", "body": message}]}
+        with patch.object(reconcile_app, "reconcile", watched):
+            answer = self.process(lambda: self.call("reconcile", event))
+        if bugs:
+            raise bugs[0]
+        if answer == {"batchItemFailures": []}:
+            self._failures[message] = 0
+            self.heard.append("worker: done")
+            return
+        self.heard.append("worker: failed")
+        self._failures[message] += 1
+        if self._failures[message] % MOST_TRIES:
+            self.queue.put_back(message, 180)
+
+    def publish(self) -> None:
+        """The stream hands over every event that is not known to be published."""
+        marked = [item for item in self.items() if "EVENTS" in str(item.get("due_shard"))]
+        records = [
+            {"dynamodb": {"NewImage": item, "SequenceNumber": str(number)}}
+            for number, item in enumerate(marked)
+        ]
+        bus = Bus(self.events, "chapa-payments")  # type: ignore[arg-type]
+        publisher = Publisher(self.backend.repository, bus)
+        self.process(lambda: publisher.publish(records))
+
+    # What is so.
+
+    def items(self) -> list[dict[str, Any]]:
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName="payments")
+        return [item for page in pages for item in page["Items"]]
+
+    def stories(self) -> list[Story]:
+        orders: dict[str, list[dict[str, Any]]] = {}
+        for item in self.items():
+            if item["pk"]["S"].startswith("ORDER#"):
+                orders.setdefault(item["pk"]["S"], []).append(plain(item))
+        return [story for some in orders.values() if (story := story_in(some))]
+
+    def attempt(self, tx_ref: str) -> Attempt:
+        """A payment as Chapa knows it."""
+        known = self.simulator.find(tx_ref)
+        assert known is not None
+        return known
+
+    def untrue(self) -> list[str]:
+        """What the table says about money that Chapa does not."""
+        return [wrong for story in self.stories() for wrong in self._untrue(story)]
+
+    def _untrue(self, story: Story) -> list[str]:
+        found = []
+        for payment in story.payments:
+            at_chapa = self.simulator.find(payment.tx_ref)
+            if payment.status in OWNED - {PaymentStatus.REVIEW} and not (
+                at_chapa
+                and at_chapa.paid
+                and (int(at_chapa.amount * 100), at_chapa.currency)
+                == (payment.amount, payment.currency)
+            ):
+                found.append(f"payment {payment.tx_ref} is {payment.status}, but not at Chapa")
+            ours = [r for r in story.refunds if r.tx_ref == payment.tx_ref]
+            done = sum(r.amount for r in ours if r.status is RefundStatus.REFUNDED)
+            sent = at_chapa.refunds if at_chapa else []
+            if done > sum(int(r.amount * 100) for r in sent if r.status == "refunded"):
+                found.append(f"payment {payment.tx_ref}: refunded here, but not at Chapa")
+            names = Counter(r.merchant_reference for r in sent if r.merchant_reference)
+            if any(n > 1 for n in names.values()) or names.keys() - {r.reference for r in ours}:
+                found.append(f"payment {payment.tx_ref}: Chapa was asked for {names}")
+        return found
+
+    def settle_down(self) -> None:
+        """All is well again, no webhook ever comes, and only the ordinary machinery runs."""
+        self.well_again()
+        self.control.set(refund_looks=2)
+        self.simulator.outbox.clear()
+        for _ in range(MOST_ROUNDS):
+            due = [s.order.due_at for s in self.stories() if s.order.due_at is not None]
+            if not due and not len(self.queue):
+                break
+            self.clock.advance(max(60, min(due, default=0) - self.now))
+            self.sweep_only()
+            for message in self.queue.take():
+                self.hand_out(message)
+                assert not self.trouble
+            self.counted["sweeps until all was at rest"] += 1
+        else:
+            raise AssertionError("it never comes to rest")
+
+    def restless(self) -> list[str]:
+        """What the ordinary machinery should have brought to an end."""
+        found = []
+        for story in self.stories():
+            name = f"order {story.order.order_id}"
+            if story.order.status is OrderStatus.PENDING and not story.in_review:
+                found.append(f"{name} is still pending")
+            if story.open_payments or story.open_refunds:
+                found.append(f"{name} still has something open")
+        return found
+
+
+def _refusal(code: str, **members: Any) -> tuple[AWSResponse, dict[str, Any]]:
+    parsed = {"Error": {"Code": code, "Message": "injected"}, **members}
+    return AWSResponse("https://dynamodb", 400, HTTPHeaders(), None), parsed
