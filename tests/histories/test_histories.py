@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
 from typing import Any, Concatenate, get_args
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, note, seed, settings
@@ -29,7 +30,7 @@ from hypothesis.stateful import (
 )
 from moto import mock_aws
 
-from payments import refunds
+from payments import refunds, repository
 from payments.errors import IdempotencyMismatch, RefundTooLarge
 from sandbox.chapa.control import ControlError
 from sandbox.chapa.faults import ANSWER, WEBHOOK, WRONG
@@ -508,9 +509,12 @@ class Histories(RuleBasedStateMachine):
         call: Any = "verify" if what in {*WRONG, "says"} else "webhook"
         self.world.control.add_fault(call, what)
 
-    @rule(answer=st.sampled_from(["status", "reset", "timeout_before"]))
+    @rule(answer=st.sampled_from(["connection refused", "status", "reset", "timeout_before"]))
     @step
     def chapa_goes_down(self, answer: Any) -> None:
+        if answer == "connection refused":
+            self.world.chapa_refuses = True
+            return
         for call in CHAPA_CALLS:
             self._fault(call, answer, None)
 
@@ -576,7 +580,8 @@ class Histories(RuleBasedStateMachine):
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     logging.disable()  # Thousands of lines that nobody reads; what is logged has its own tests.
-    with mock_aws():
+    # One part of the due index instead of eight: the other seven queries would only take time.
+    with mock_aws(), patch.object(repository, "DUE_SHARDS", 1):
         yield World()
     logging.disable(logging.NOTSET)
 
