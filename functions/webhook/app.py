@@ -21,8 +21,9 @@ from payments.errors import (
     NotDeferred,
     PaymentNotFound,
 )
+from payments.ids import order_id_of
 from payments.settle import defer, find, settle
-from payments.telemetry import count, logger, metrics
+from payments.telemetry import count, logger, metrics, scrub
 
 backend = Backend.from_environment()
 
@@ -59,7 +60,9 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     note = http.parse(Notification, body)
     outcome = _notified(bounded, note)
     count(f"Webhook{outcome.capitalize()}")
-    logger.info("webhook", chapa_event=note.event, tx_ref=note.tx_ref, outcome=outcome)
+    logger.info(
+        "webhook", chapa_event=scrub(note.event), tx_ref=_shown(note.tx_ref), outcome=outcome
+    )
     return http.respond(200, {"outcome": outcome})
 
 
@@ -93,13 +96,18 @@ def _notified(bounded: Backend, note: Notification) -> str:
     except PaymentNotFound:
         # Signed, but not about a payment that we began: of another system on the same account,
         # or of a table that was lost.
-        logger.warning("webhook for an unknown payment", tx_ref=note.tx_ref)
+        logger.warning("webhook for an unknown payment", tx_ref=_shown(note.tx_ref))
         count("UnknownPayment")
         return "ignored"
     except CANNOT_DEFER as error:
         logger.error("webhook not deferred", tx_ref=note.tx_ref, kind=type(error).__name__)
         raise NotDeferred("Send this webhook again.", retry_after=60) from None
     return "deferred"
+
+
+def _shown(tx_ref: str | None) -> str | None:
+    """Other systems on the same account may make theirs of a telephone number."""
+    return tx_ref if tx_ref is None or order_id_of(tx_ref) else scrub(tx_ref)
 
 
 def _nudge(bounded: Backend, tx_ref: str) -> None:
