@@ -4,62 +4,13 @@ import json
 import pytest
 
 from payments import signature
-from tests.shop import API_KEY, WEBHOOK_SECRET, Shop, http_event
+from tests.shop import WEBHOOK_SECRET, Shop, http_event
 
 CONSTANT = signature.sign(WEBHOOK_SECRET.encode(), WEBHOOK_SECRET)
 
 
 def body_about(tx_ref: str) -> bytes:
     return json.dumps({"event": "charge.success", "tx_ref": tx_ref, "status": "success"}).encode()
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"chapa-signature": CONSTANT},
-        {"x-chapa-signature": CONSTANT},
-        {"x-chapa-signature": "0" * 64},
-        {"x-chapa-signature": "é" * 64},
-        {"x-chapa-signature": "a" * 100_000},
-        {"x-chapa-signature": ""},
-    ],
-    ids=["none", "constant", "constant renamed", "zeros", "not ascii", "too long", "empty"],
-)
-def test_a_forged_webhook_costs_no_read_no_write_and_no_call(
-    shop: Shop, headers: dict[str, str]
-) -> None:
-    _, tx_ref = shop.begun()
-    shop.control.pay(tx_ref, webhook=False)
-    before, asked, reads = shop.dump(), shop.asked("verify"), shop.count_reads()
-    answer = shop.http(
-        "webhook", http_event("POST", body_about(tx_ref), user=None, headers=headers)
-    )
-    assert (answer.status, answer.code) == (401, "bad_signature")
-    assert reads == []
-    assert shop.dump() == before
-    assert shop.asked("verify") == asked
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"[" * 50_000, b"x" * 1_000_000])
-def test_what_is_not_signed_is_not_even_parsed(shop: Shop, body: bytes) -> None:
-    event = http_event("POST", base64.b64encode(body), user=None, base64_encoded=True)
-    answer = shop.http("webhook", event)
-    assert (answer.status, answer.code) == (401, "bad_signature")
-
-
-@pytest.mark.parametrize("key", [API_KEY, "another", WEBHOOK_SECRET.upper()])
-def test_another_key_s_signature_is_refused(shop: Shop, key: str) -> None:
-    assert shop.webhook(body_about("x"), sign_with=key).code == "bad_signature"
-
-
-def test_a_signature_of_another_body_is_refused(shop: Shop) -> None:
-    _, tx_ref = shop.begun()
-    body = body_about(tx_ref)
-    retyped = json.dumps(json.loads(body), indent=1).encode()
-    headers = {"x-chapa-signature": signature.sign(body, WEBHOOK_SECRET)}
-    answer = shop.http("webhook", http_event("POST", retyped, user=None, headers=headers))
-    assert answer.code == "bad_signature"
 
 
 def test_the_signature_is_of_the_bytes_that_travelled(shop: Shop) -> None:
@@ -100,26 +51,6 @@ def test_without_any_configuration_everything_is_refused(shop: Shop) -> None:
     shop.set_secret(api_key="")
     shop.configure()
     assert shop.webhook(body_about("x")).code == "bad_signature"
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff\xfe", b"{}", b'{"event":1,"tx_ref":"x"}',
-     b'{"event":"charge.success"}', b'{"event":"charge.success","tx_ref":["x"]}',
-     b'{"event":"charge.success","tx_ref":{}}', b"[" * 50_000, b'{"event":NaN}'],
-)  # fmt: skip
-def test_a_signed_body_that_makes_no_sense_is_a_bad_request(shop: Shop, body: bytes) -> None:
-    headers = {"x-chapa-signature": signature.sign(body, WEBHOOK_SECRET)}
-    event = http_event(
-        "POST", base64.b64encode(body), user=None, headers=headers, base64_encoded=True
-    )
-    answer = shop.http("webhook", event)
-    assert (answer.status, answer.code) == (400, "invalid_request")
-
-
-def test_base64_that_is_none_is_a_bad_request(shop: Shop) -> None:
-    event = http_event("POST", "%%%", user=None, base64_encoded=True)
-    assert shop.http("webhook", event).code == "invalid_request"
 
 
 @pytest.mark.parametrize(
