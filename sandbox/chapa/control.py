@@ -50,14 +50,21 @@ class Control:
         *,
         tx_ref: str | None = None,
         times: int | None = 1,
+        chance: float = 1,
         **details: Any,
     ) -> int:
         """A fault for the next `times` calls, or until it is removed; its id."""
-        told = {"call": call, "kind": kind, "tx_ref": tx_ref, "times": times, **details}
+        told = {"call": call, "kind": kind, "tx_ref": tx_ref, "times": times, "chance": chance}
+        told |= details
         return int(self._ask("POST", "faults", told)["id"])
 
     def faults(self) -> list[Json]:
         return list(self._ask("GET", "faults")["faults"])
+
+    def used_faults(self) -> dict[tuple[str, str], int]:
+        """How often each kind of each call was used since the last reset."""
+        used = self._ask("GET", "faults")["used"]
+        return {(each["call"], each["kind"]): int(each["times"]) for each in used}
 
     def remove_fault(self, number: int) -> None:
         self._ask("DELETE", f"faults/{number}")

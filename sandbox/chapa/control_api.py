@@ -2,8 +2,9 @@
 
     GET    /_control/settings                 the settings, without the secret
     PUT    /_control/settings                 {any of the settings, "switches": {some of them}}
-    GET    /_control/faults                   the rules in force
-    POST   /_control/faults                   {"call", "kind", "tx_ref"?, "times"?, details}
+    GET    /_control/faults                   the rules in force, and how often each kind was used
+    POST   /_control/faults                   {"call", "kind", "tx_ref"?, "times"?, "chance"?,
+                                              details}
     DELETE /_control/faults[/<id>]            one rule, or all
     GET    /_control/journal?call=&tx_ref=    calls received, webhooks and callbacks sent
     DELETE /_control/journal
@@ -145,7 +146,7 @@ def _settings_and_faults(control: Blueprint, simulator: Simulator) -> None:
 
     @control.get("/faults")
     def faults() -> Response:
-        return _answer({"faults": simulator.faults.shown()})
+        return _answer({"faults": simulator.faults.shown(), "used": simulator.faults.used()})
 
     @control.post("/faults")
     def add_fault() -> Response:

@@ -1,7 +1,9 @@
 """Misbehaviour on demand: which calls go wrong, how, and how often."""
 
 import itertools
+import random
 import threading
+from collections import Counter
 from collections.abc import Collection
 from decimal import Decimal
 from typing import Literal, Self
@@ -87,8 +89,15 @@ def kinds_of(call: Call) -> tuple[Kind, ...]:
             return ANSWER
 
 
+COMMON = {"call", "kind", "tx_ref", "times", "chance"}
+"""What may be said about all kinds."""
+
+
 class Fault(BaseModel):
-    """One rule: `call` goes wrong as `kind` says, for the next `times` calls (null: always)."""
+    """One rule: `call` goes wrong as `kind` says, for the next `times` calls (null: always).
+
+    With a `chance` only so many of the calls that fit go wrong; the others are none of its `times`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -96,6 +105,7 @@ class Fault(BaseModel):
     kind: Kind
     tx_ref: str | None = None
     times: PositiveInt | None = 1
+    chance: float = Field(default=1, gt=0, le=1)
     seconds: float = Field(default=30, ge=0, le=600)
     status: int = Field(default=502, ge=200, le=599)
     retry_after: int | None = Field(default=None, ge=0)
@@ -111,7 +121,7 @@ class Fault(BaseModel):
     def _details_belong_to_the_kind(self) -> Self:
         if self.kind not in kinds_of(self.call):
             raise ValueError(f"{self.call} cannot have the fault {self.kind}")
-        strangers = self.model_fields_set - DETAILS[self.kind] - {"call", "kind", "tx_ref", "times"}
+        strangers = self.model_fields_set - DETAILS[self.kind] - COMMON
         if strangers:
             raise ValueError(f"{self.kind} takes no {', '.join(sorted(strangers))}")
         return self
@@ -122,14 +132,15 @@ class Fault(BaseModel):
         return self.acts if self.acts is not None else self.kind in ACTS_FIRST
 
     def shown(self) -> dict[str, object]:
-        common = {"call", "kind", "tx_ref", "times"}
-        return self.model_dump(mode="json", include=common | DETAILS[self.kind])
+        return self.model_dump(mode="json", include=COMMON | DETAILS[self.kind])
 
 
 class Faults:
-    """The rules in force, the oldest first."""
+    """The rules in force, the oldest first, and how often each kind of them was used."""
 
-    def __init__(self) -> None:
+    def __init__(self, rng: random.Random) -> None:
+        self._random = rng
+        self._used: Counter[tuple[Call, Kind]] = Counter()
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self._rules: dict[int, Fault] = {}
@@ -149,13 +160,16 @@ class Faults:
             self._rules.clear()
 
     def take(self, call: Call, tx_ref: str | None, kinds: Collection[Kind]) -> Fault | None:
-        """The oldest rule that fits, used up by one."""
+        """The oldest rule that fits and whose chance has it so, used up by one."""
         with self._lock:
             for number, fault in self._rules.items():
                 if fault.call != call or fault.kind not in kinds:
                     continue
                 if fault.tx_ref is not None and fault.tx_ref != tx_ref:
                     continue
+                if fault.chance < 1 and self._random.random() >= fault.chance:
+                    continue
+                self._used[call, fault.kind] += 1
                 if fault.times == 1:
                     del self._rules[number]
                 elif fault.times is not None:
@@ -166,6 +180,19 @@ class Faults:
     def shown(self) -> list[dict[str, object]]:
         with self._lock:
             return [{"id": number, **fault.shown()} for number, fault in self._rules.items()]
+
+    def used(self) -> list[dict[str, object]]:
+        """How often each kind was used, also by rules that are gone; until `forget`."""
+        with self._lock:
+            return [
+                {"call": call, "kind": kind, "times": times}
+                for (call, kind), times in sorted(self._used.items())
+            ]
+
+    def forget(self) -> None:
+        with self._lock:
+            self._rules.clear()
+            self._used.clear()
 
 
 class DroppedError(ConnectionError):

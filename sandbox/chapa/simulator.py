@@ -144,7 +144,7 @@ class Simulator:
         self._random = rng or random.SystemRandom()
         self._hold = hold or self.stopping.wait
         self._holding = threading.BoundedSemaphore(HELD_AT_ONCE)
-        self.faults = Faults()
+        self.faults = Faults(self._random)
         self.journal = Journal()
         self.outbox = Outbox(self.journal, clock, send, lambda: self.settings)
         self.reset()
@@ -159,7 +159,7 @@ class Simulator:
             self._by_token: dict[str, Payment] = {}
             self._by_reference: dict[str, Payment] = {}
             self.settings = self.first_settings
-            self.faults.clear()
+            self.faults.forget()
             self.outbox.clear()
             self.journal.clear()
             if self.settings.webhook_secret:

@@ -1,11 +1,13 @@
 """Misbehaviour on demand, and the control API around it."""
 
+import random
 from typing import Any
 
 import pytest
 import requests
 
 from sandbox.chapa.control import Control, ControlError
+from sandbox.chapa.faults import Fault
 from sandbox.chapa.in_process import BASE_URL, ManualClock
 from sandbox.chapa.settings import Settings, Switches
 from sandbox.chapa.simulator import Simulator
@@ -194,6 +196,7 @@ def test_faults_can_be_listed_and_cleared(control: Control) -> None:
     control.add_fault("webhook", "doubled", n=4, tx_ref="tx-1", times=2)
     [fault] = control.faults()
     expected = {"call": "webhook", "kind": "doubled", "n": 4, "tx_ref": "tx-1", "times": 2}
+    expected |= {"chance": 1}
     assert fault == {"id": 1, **expected}
     control.clear_faults()
     assert control.faults() == []
@@ -209,6 +212,8 @@ def test_faults_can_be_listed_and_cleared(control: Control) -> None:
         ({"call": "verify", "kind": "lost"}, "verify cannot have the fault lost"),
         ({"call": "webhook", "kind": "wrong_amount"}, "webhook cannot"),
         ({"call": "verify", "kind": "reset", "times": 0}, "times"),
+        ({"call": "verify", "kind": "reset", "chance": 0}, "chance"),
+        ({"call": "verify", "kind": "reset", "chance": 1.1}, "chance"),
     ],
 )
 def test_an_unknown_fault_is_refused_by_name(
@@ -318,6 +323,53 @@ def test_a_webhook_under_way_when_everything_is_forgotten_is_not_sent_again(
     simulator.send_event({"event": "charge.success"}, tx_ref=None)
     assert simulator.outbox.deliver_due() == [500]
     assert simulator.outbox.waiting == []
+
+
+def test_a_fault_with_a_chance_spoils_so_many_of_the_calls(
+    merchant: Merchant, control: Control
+) -> None:
+    control.add_fault("verify", "status", times=None, chance=0.2, status=500)
+    control.add_fault("verify", "html", times=None, chance=0.25, status=502)
+    codes = [merchant.verify().status_code for _ in range(1000)]
+    assert 160 <= codes.count(500) <= 240
+    # A quarter of those that the first left alone.
+    assert 160 <= codes.count(502) <= 240
+    assert control.used_faults() == {
+        ("verify", "status"): codes.count(500),
+        ("verify", "html"): codes.count(502),
+    }
+
+
+def test_a_call_that_the_die_spared_is_none_of_a_fault_s_times(
+    merchant: Merchant, control: Control
+) -> None:
+    control.add_fault("verify", "status", times=3, chance=0.1, status=500)
+    codes = [merchant.verify().status_code for _ in range(200)]
+    assert codes.count(500) == 3
+    assert codes[:3] != [500] * 3
+    assert control.faults() == []
+
+
+def test_the_same_seed_throws_the_same_dice(clock: ManualClock) -> None:
+    def spoiled() -> list[bool]:
+        faults = Simulator(clock=clock, rng=random.Random(3)).faults
+        faults.add(Fault(call="verify", kind="reset", times=None, chance=0.5))
+        return [faults.take("verify", None, ["reset"]) is not None for _ in range(50)]
+
+    assert spoiled() == spoiled()
+
+
+def test_how_often_a_fault_was_used_is_known_until_everything_is_forgotten(
+    merchant: Merchant, control: Control
+) -> None:
+    control.add_fault("verify", "status", times=2, status=500)
+    control.add_fault("cancel", "reset")
+    for _ in range(3):
+        merchant.verify()
+    control.clear_faults()
+    assert control.used_faults() == {("verify", "status"): 2}
+    control.reset()
+    assert control.used_faults() == {}
 
 
 def test_the_journal_has_every_call_and_attempt_in_order(
