@@ -10,7 +10,8 @@ from payments.initialize import initialize
 from payments.reconcile import reconcile
 from payments.settle import find, settle
 from sandbox.chapa.control import ControlError
-from tests.interleavings.world import World
+from tests.interleavings.explorer import Choice, Run, Task, written
+from tests.interleavings.world import Day, World
 
 type Thing = Callable[["Scene"], object]
 type Setting = Callable[["Scene"], None]
@@ -209,3 +210,40 @@ SCENES: Mapping[Setting, Sequence[Thing]] = {
     refund_pending: [S.worker, S.another_refund, S.chapa_reverses, S.money_back_webhook],
     refund_unanswered: [S.worker, S.money_back_webhook, S.chapa_reverses, S.a_minute_passes],
 }
+
+
+class Stage:
+    """A world with every scene as it begins, set once."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._first_day = self.world.today()
+        self._settings: dict[Setting, tuple[Day, str, str]] = {}
+
+    def set(self, setting: Setting) -> Scene:
+        if setting not in self._settings:
+            self.world.return_to(self._first_day)
+            scene = Scene(self.world)
+            setting(scene)
+            self._settings[setting] = (self.world.today(), scene.order_id, scene.tx_ref)
+        day, order_id, tx_ref = self._settings[setting]
+        self.world.return_to(day)
+        scene = Scene(self.world)
+        scene.order_id, scene.tx_ref = order_id, tx_ref
+        return scene
+
+    def play(
+        self, setting: Setting, things: Sequence[Thing], choices: Sequence[Choice] = ()
+    ) -> Run:
+        scene = self.set(setting)
+        tasks: list[Task] = [lambda thing=thing: thing(scene) for thing in things]  # type: ignore[misc]
+        run = self.world.play(tasks, choices)
+        try:
+            self.world.come_to_rest()
+        except AssertionError as error:
+            raise AssertionError(f"{named(setting, things)}: {written(run.taken)}") from error
+        return run
+
+
+def named(setting: Setting, things: Sequence[Thing]) -> str:
+    return f"{setting.__name__}: {', '.join(thing.__name__ for thing in things)}"

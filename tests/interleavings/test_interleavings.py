@@ -8,64 +8,19 @@ to see it again: REPLAY="scene: thing, thing: choices" pytest tests/interleaving
 import os
 import random
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations_with_replacement, islice
 
 import pytest
-from moto import mock_aws
 
 from tests.depth import depth
-from tests.interleavings.explorer import Choice, Run, Task, read, schedules, written
+from tests.interleavings.explorer import Choice, Run, read, schedules, written
 from tests.interleavings.found import FOUND
-from tests.interleavings.scenes import SCENES, Scene, Setting, Thing
-from tests.interleavings.world import Day, World, one_shard
+from tests.interleavings.scenes import SCENES, Scene, Setting, Stage, Thing, named
 
 ODD = int(os.environ.get("ODD", "2"))
 RUNS_OF_PAIRS = int(os.environ.get("RUNS", depth("12", "200")))
 RUNS_OF_TRIPLES = int(os.environ.get("RUNS", depth("1", "40")))
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator["Stage"]:
-    with mock_aws(), one_shard():
-        yield Stage()
-
-
-class Stage:
-    """A world with every scene as it begins, set once."""
-
-    def __init__(self) -> None:
-        self.world = World()
-        self._first_day = self.world.today()
-        self._settings: dict[Setting, tuple[Day, str, str]] = {}
-
-    def set(self, setting: Setting) -> Scene:
-        if setting not in self._settings:
-            self.world.return_to(self._first_day)
-            scene = Scene(self.world)
-            setting(scene)
-            self._settings[setting] = (self.world.today(), scene.order_id, scene.tx_ref)
-        day, order_id, tx_ref = self._settings[setting]
-        self.world.return_to(day)
-        scene = Scene(self.world)
-        scene.order_id, scene.tx_ref = order_id, tx_ref
-        return scene
-
-    def play(
-        self, setting: Setting, things: Sequence[Thing], choices: Sequence[Choice] = ()
-    ) -> Run:
-        scene = self.set(setting)
-        tasks: list[Task] = [lambda thing=thing: thing(scene) for thing in things]  # type: ignore[misc]
-        run = self.world.play(tasks, choices)
-        try:
-            self.world.come_to_rest()
-        except AssertionError as error:
-            raise AssertionError(f"{named(setting, things)}: {written(run.taken)}") from error
-        return run
-
-
-def named(setting: Setting, things: Sequence[Thing]) -> str:
-    return f"{setting.__name__}: {', '.join(thing.__name__ for thing in things)}"
 
 
 def explore(stage: Stage, setting: Setting, things: Sequence[Thing], runs: int) -> None:

@@ -4,9 +4,10 @@ import copy
 import json
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import requests
@@ -51,8 +52,15 @@ DEATHS: Mishaps = dict.fromkeys(MISHAPS, (DIES, DIES_AFTER))
 HARMLESS = {CONFLICT, MISSED, OLD}
 """What no caller may ever hear of."""
 
-ROUNDS = 40
-"""Sweeps after which everything must have come to rest; a day of silence takes about thirty."""
+SWEEPS = 40
+"""After these all is at rest; a refund of which Chapa says nothing for a day takes thirty."""
+
+
+class Rest(NamedTuple):
+    sweeps: int
+    """How many it took."""
+    endings: list[object]
+    """What became of each order, its goods and the money that it owed."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +75,14 @@ class Day:
 
 
 class World:
-    def __init__(self, mishaps: Mishaps = MISHAPS) -> None:
-        self.mishaps = mishaps
+    def __init__(self) -> None:
+        self.mishaps = MISHAPS
         self.shop = Shop()
         self.shop.configure(wait_seconds="0", verify_every_seconds="1")
         self.run: Run | None = None
         self._after: dict[int, str] = {}
         self._index: list[dict[str, Any]] = []
-        self._fine: set[int] = set()
+        self._rests: dict[int, Rest] = {}
         events = self.shop.dynamodb.meta.events
         events.register("before-call.dynamodb", self._before_aws)
         events.register("after-call.dynamodb", self._after_aws)
@@ -113,6 +121,13 @@ class World:
         shop.backend = day.backend
         random.seed(7)  # How long somebody waits who met a conflict.
 
+    @contextmanager
+    def only(self, mishaps: Mishaps) -> Iterator[None]:
+        """Nothing else befalls a call meanwhile."""
+        was, self.mishaps = self.mishaps, mishaps
+        yield
+        self.mishaps = was
+
     def play(self, tasks: Sequence[Task], choices: Sequence[Any] = ()) -> Run:
         """From here on, until all have ended; raises when one ended as none may."""
         self._index = [item for item in self._items() if "due_shard" in item]
@@ -125,25 +140,35 @@ class World:
         self.shop.told += filter(None, map(_told, run.results, run.errors))
         return run
 
-    def come_to_rest(self) -> int:
-        """Whatever else happens, only the schedule and the worker go on; how many sweeps it took.
+    def come_to_rest(self) -> "Rest":
+        """Whatever else happens, only the schedule and the worker go on, until nothing is due.
 
         Raises AssertionError for a promise that is broken now or then, or when there is no end.
+        What is known to come to rest is not played again.
         """
         state = self._digest()
-        if state in self._fine:
-            return 0
-        assert self.shop.audit() == []
-        for sweeps in range(ROUNDS):
+        if state not in self._rests:
+            assert self.shop.audit() == []
+            self._rests[state] = self._sweep_until_rest()
+            assert self.shop.audit(settled=True) == []
+        return self._rests[state]
+
+    def _sweep_until_rest(self) -> "Rest":
+        for sweeps in range(SWEEPS):
             self.work()
             due = [int(item["due_at"]["N"]) for item in self._items() if _is_due_order(item)]
             if not due:
-                assert self.shop.audit(settled=True) == []
-                self._fine.add(state)
-                return sweeps
+                return Rest(sweeps, self._endings())
             self.shop.clock.advance(max(0, min(due) - self.shop.now))
             self.sweep()
         raise AssertionError("there is always something left to do")
+
+    def _endings(self) -> list[object]:
+        ids = sorted(item["order_id"]["S"] for item in self._items() if item["sk"]["S"] == "ORDER")
+        return [
+            (it.order.status, it.order.stock, sorted((r.status, r.amount) for r in it.refunds))
+            for it in map(self.shop.story, ids)
+        ]
 
     def sweep(self) -> None:
         backend = self.shop.backend

@@ -1,0 +1,13 @@
+from collections.abc import Iterator
+
+import pytest
+from moto import mock_aws
+
+from tests.interleavings.scenes import Stage
+from tests.interleavings.world import World, one_shard
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with mock_aws(), one_shard():
+        yield Stage(World())
