@@ -185,7 +185,7 @@ def close(story: Story, tx_refs: Iterable[str], reason: str, now: int) -> Story:
     for tx_ref in tx_refs:
         payment = story.payment(tx_ref)
         if payment is not None and payment.status is PaymentStatus.CLOSING:
-            story = _shut(story, payment, reason, now)
+            story = _shut(story, payment, reason, now).with_order(unknown_since=None)
     return story
 
 
@@ -483,6 +483,8 @@ def due_at(story: Story, now: int, rules: Rules) -> int | None:
         return min([now + pause, *leases, *expiry])
     if order.status is OrderStatus.PENDING and not story.in_review:
         return now if order.cancelling else max(order.expires_at, now)
+    if story.unpaid and order.unknown_since is not None:
+        return now + rules.look_after[-1]  # What was asked last is still to be answered.
     if story.unpaid and order.looks < len(rules.last_look_after):
         # Shut or parked, but a success may still surface, and its webhook may have been lost.
         return now + rules.last_look_after[order.looks]
@@ -493,11 +495,9 @@ def scheduled(before: Story | None, after: Story, now: int, rules: Rules) -> Sto
     """`after` with the time of its next look. What moved is looked at soon again."""
     if before is not None and _statuses(before) != _statuses(after):
         after = after.with_order(looks=0)
-    due = due_at(after, now, rules)
-    if due is None:
-        return after.with_order(due_at=None, nudged_to=None)
-    nudge = after.order.nudged_to
-    return after.with_order(due_at=due if nudge is None else min(due, nudge))
+    nudge = after.order.nudged_to if worth_a_look(after) else None
+    times = [at for at in (due_at(after, now, rules), nudge) if at is not None]
+    return after.with_order(due_at=min(times, default=None), nudged_to=nudge)
 
 
 def doubted(story: Story, tx_ref: str) -> Story:
@@ -519,9 +519,19 @@ def trusted(story: Story, tx_ref: str) -> Story:
 def nudged(story: Story, at: int) -> Story:
     """Have the order looked at by `at`; the same story when it is due by then anyway."""
     due = story.order.due_at
-    if not (story.to_ask or story.open_refunds) or (due is not None and due <= at):
+    if not worth_a_look(story) or (due is not None and due <= at):
         return story
     return story.with_order(due_at=at, nudged_to=at)
+
+
+def worth_a_look(story: Story) -> bool:
+    """Whether there is anything about which Chapa can be asked."""
+    return bool(story.to_ask or story.open_refunds)
+
+
+def not_looked(story: Story, at: int) -> Story:
+    """Somebody else asked a moment ago, and may have died with the answer: look again then."""
+    return story.with_order(due_at=None, nudged_to=at)
 
 
 def _statuses(story: Story) -> tuple[object, ...]:

@@ -52,11 +52,14 @@ def reconcile(backend: Backend, order_id: str) -> None:
         if refund.lease_until <= backend.now:
             story, silent = advance(backend, story, refund)
             unknown = unknown or silent
-    if story.order.version == found:
-        # Whoever asked a moment ago may have heard nothing: that counts no more than silence.
-        blind = unknown or not_asked
+    if story.order.version != found:
+        return
+    if not_asked and not unknown:
+        soon = backend.now + backend.settings.verify_every_seconds
+        backend.change(story, lambda s: domain.not_looked(s, soon))
+    else:
         backend.change(
-            story, lambda s: domain.looked(s, backend.now, unknown=blind, rules=backend.rules)
+            story, lambda s: domain.looked(s, backend.now, unknown=unknown, rules=backend.rules)
         )
 
 

@@ -158,6 +158,39 @@ def test_a_last_look_at_which_nobody_was_asked_is_no_look(shop: Shop) -> None:
     assert shop.story(order_id).order.status == "paid"
 
 
+def test_a_webhook_after_the_last_look_is_heeded_though_chapa_is_silent(shop: Shop) -> None:
+    order_id, tx_ref = shop.begun()
+    for seconds in (1800, 3600, 86_400):
+        shop.clock.advance(seconds)
+        assert shop.sweep() == 1
+    assert shop.story(order_id).order.due_at is None
+    shop.control.pay(tx_ref, late=True, webhook=False)
+    shop.control.add_fault("verify", "status", times=None, status=500)
+    assert shop.notify(tx_ref).body == {"outcome": "deferred"}
+    shop.clock.advance(60)
+    shop.sweep()
+    shop.control.clear_faults()
+    shop.clock.advance(3600)
+    shop.sweep()
+    assert shop.story(order_id).order.status == "paid"
+
+
+def test_a_look_at_which_nobody_was_asked_is_taken_a_moment_later(shop: Shop) -> None:
+    order_id, tx_ref = shop.begun()
+    shop.clock.advance(1800)
+    shop.sweep()
+    shop.control.pay(tx_ref, late=True, webhook=False)
+    shop.clock.advance(3600)
+    shop.before_chapa("verify", die)
+    with pytest.raises(Died):
+        shop.notify(tx_ref)
+    assert shop.notify(tx_ref).body == {"outcome": "deferred"}
+    shop.sweep()
+    shop.clock.advance(3)
+    shop.sweep()
+    assert shop.story(order_id).order.status == "paid"
+
+
 @pytest.mark.parametrize("state", ["expired", "in review"])
 def test_last_looks_at_a_silent_provider_do_not_come_every_minute(shop: Shop, state: str) -> None:
     shop.begun()
