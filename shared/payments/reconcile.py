@@ -4,7 +4,7 @@ In this order, because every other loses something: a payment is shut at Chapa b
 back, and asked about once more after it was shut, so that nobody pays for goods that others took.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from payments import domain
 from payments.backend import Backend
@@ -30,16 +30,15 @@ def reconcile(backend: Backend, order_id: str) -> None:
         return  # A second message about a look that was taken.
     found = story.order.version
 
-    unknown = not_asked = False
+    outcomes: set[Outcome] = set()
     for payment in story.to_ask:
         if payment.lease_until > backend.now:
             continue  # Somebody is opening or closing it right now.
         decision = settle(backend, story, payment.tx_ref, money_back=payment.in_doubt)
         story = decision.story
-        unknown = unknown or decision.outcome is Outcome.UNKNOWN
-        not_asked = not_asked or decision.outcome is Outcome.NOT_ASKED
+        outcomes.add(decision.outcome)
 
-    if not unknown:
+    if Outcome.UNKNOWN not in outcomes:
         doomed = domain.to_close(story, backend.now)
         if doomed:
             try:
@@ -51,16 +50,17 @@ def reconcile(backend: Backend, order_id: str) -> None:
     for refund in story.open_refunds:
         if refund.lease_until <= backend.now:
             story, silent = advance(backend, story, refund)
-            unknown = unknown or silent
-    if story.order.version != found:
-        return
-    if not_asked and not unknown:
-        soon = backend.now + backend.settings.verify_every_seconds
-        backend.change(story, lambda s: domain.not_looked(s, soon))
-    else:
-        backend.change(
-            story, lambda s: domain.looked(s, backend.now, unknown=unknown, rules=backend.rules)
-        )
+            if silent:
+                outcomes.add(Outcome.UNKNOWN)
+    if story.order.version == found:
+        backend.change(story, lambda s: _looked(backend, s, outcomes))
+
+
+def _looked(backend: Backend, story: Story, outcomes: Collection[Outcome]) -> Story:
+    unknown = Outcome.UNKNOWN in outcomes
+    if Outcome.NOT_ASKED in outcomes and not unknown:
+        return domain.not_looked(story, backend.now + backend.settings.verify_every_seconds)
+    return domain.looked(story, backend.now, unknown=unknown, rules=backend.rules)
 
 
 def close(

@@ -102,10 +102,7 @@ def _ask_for(backend: Backend, story: Story, refund: Refund) -> tuple[Story, boo
     try:
         handle = backend.chapa.refund(payment, refund, backend.time_left)
     except ProviderRejected:
-        why = "refused by the provider"
-        return backend.change(
-            story, lambda s: domain.refund_review(s, reference, why, backend.now)
-        ), False
+        return _refused(backend, story, refund, "refused by the provider"), False
     except ProviderError:
 
         def unanswered(now_is: Story) -> Story:
@@ -124,12 +121,19 @@ def _poll(backend: Backend, story: Story, refund: Refund) -> tuple[Story, bool]:
         case Said.REFUNDED | Said.REVERSED:
             return _ended(backend, story, refund, said), False
         case Said.FAILED:
-            why = "failed at the provider"
-            return backend.change(
-                story, lambda s: domain.refund_review(s, refund.reference, why, backend.now)
-            ), False
+            return _refused(backend, story, refund, "failed at the provider"), False
         case _:
             return story, said is Said.UNKNOWN
+
+
+def _refused(backend: Backend, story: Story, refund: Refund, why: str) -> Story:
+    """For a person, and perhaps because the money went back in another way: Chapa is asked."""
+
+    def step(now_is: Story) -> Story:
+        now_is = domain.refund_review(now_is, refund.reference, why, backend.now)
+        return domain.doubted(now_is, refund.tx_ref)
+
+    return backend.change(story, step)
 
 
 def _ended(backend: Backend, story: Story, refund: Refund, said: Said) -> Story:

@@ -133,6 +133,14 @@ class TestOwedBack:
         assert "refund.review" in shop.ledger(order_id)
         assert shop.asked("refund") == 1
 
+    def test_a_refusal_may_tell_that_the_payment_was_reversed(self, shop: Shop) -> None:
+        order_id, tx_ref = paid(shop)
+        shop.control.reverse(tx_ref, webhook=False)
+        refunds.request(shop.backend, tx_ref, 100, key="1", reason="Broken")
+        run(shop)
+        assert shop.story(order_id).order.status is OrderStatus.REFUNDED
+        assert shop.payment(tx_ref).status is PaymentStatus.REVERSED
+
     def test_a_provider_silent_for_a_day_leaves_it_to_a_person(self, shop: Shop) -> None:
         order_id, _ = surplus(shop)
         shop.control.add_fault("refund", "status", status=500, times=None)
