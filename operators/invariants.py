@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from payments import domain
-from payments.domain import Rules
 from payments.repository import event_in, plain, story_in
 from payments.states import (
     OPEN,
@@ -56,46 +54,52 @@ class Confirmed(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a client was answered about an order, once the answer can no longer change."""
+    """What a client was answered about an order: whether it was ever paid."""
 
     order_id: str
     paid: bool
+    asked_at: int | None = None
+    """When the client asked, in seconds since the epoch; None when it may ask no more."""
 
 
 @dataclass(frozen=True)
 class Order:
     story: Story
     ledger: Sequence[Event]
+    indexed: bool
+    """Whether the due index has it."""
+
+    @property
+    def paid_at(self) -> int | None:
+        return next((event.at for event in self.ledger if event.name == "order.paid"), None)
 
 
 def violations(
     items: Iterable[Mapping[str, Any]],
-    rules: Rules,
-    now: int,
     *,
     units: Mapping[str, int] | None = None,
-    confirmed: Iterable[Confirmed] = (),
+    confirmed: Iterable[Confirmed] | None = None,
     told: Iterable[Told] = (),
     settled: bool = False,
 ) -> list[str]:
     """Every broken promise, in a sentence; none when all hold.
 
     `items` are the table's, in DynamoDB's JSON. `units` is how many of each SKU there ever were.
-    `settled` says that the ordinary machinery had its time: then nothing that Chapa confirms may
-    still be waiting.
+    `confirmed` are all payments that Chapa took money for, if that is known. `settled` says that
+    the ordinary machinery had its time: then nothing that Chapa confirms may still be waiting.
     """
     orders, stock = _sorted(items)
     found = list(_stock(stock, orders.values(), units or {}))
     for order in orders.values():
-        for check in (_order, _payments, _refunds, _ledger):
+        for check in (_order, _payments, _refunds, _ledger, _due):
             found += check(order)
-        found += _due(order, rules, now)
-    found += _confirmed(orders, confirmed, settled=settled)
+    if confirmed is not None:
+        known = {each.tx_ref: each for each in confirmed}
+        found += _confirmed(orders, known.values(), settled=settled)
+        for order in orders.values():
+            found += _made_up(order, known)
     for statement in told:
-        known = orders.get(statement.order_id)
-        was_paid = known is not None and known.story.order.paid_by is not None
-        if statement.paid != was_paid:
-            found.append(f"order {statement.order_id}: a client was told paid={statement.paid}")
+        found += _told(orders.get(statement.order_id), statement)
     return found
 
 
@@ -120,7 +124,8 @@ def _sorted(
             raise ValueError(f"{pk} has no order")
         if numbers != list(range(1, story.order.events + 1)):
             events.append(Event("a gap", 0, {"numbers": numbers}))
-        orders[name] = Order(story, events)
+        indexed = any("due_shard" in i for i in some if i["sk"]["S"] == "ORDER")
+        orders[name] = Order(story, events, indexed)
     return orders, stock
 
 
@@ -224,10 +229,28 @@ def _ledger(order: Order) -> Iterator[str]:
             yield f"payment {payment.tx_ref}: {payment.status}, but its ledger says {said}"
 
 
-def _due(order: Order, rules: Rules, now: int) -> Iterator[str]:
-    it = order.story.order
-    if it.due_at is None and domain.due_at(order.story, now, rules) is not None:
+def _due(order: Order) -> Iterator[str]:
+    it, story = order.story.order, order.story
+    unfinished = (
+        (it.status is OrderStatus.PENDING and not story.in_review)
+        or story.open_payments
+        or story.open_refunds
+        or any(payment.in_doubt for payment in story.payments)
+    )
+    if unfinished and it.due_at is None:
         yield f"order {it.order_id}: something is left to do, but it is not due"
+    if order.indexed is not (it.due_at is not None):
+        yield f"order {it.order_id}: due at {it.due_at}, but in the index: {order.indexed}"
+
+
+def _told(order: Order | None, told: Told) -> Iterator[str]:
+    paid_at = order.paid_at if order else None
+    if told.paid:
+        untrue = paid_at is None
+    else:
+        untrue = paid_at is not None and (told.asked_at is None or paid_at < told.asked_at)
+    if untrue:
+        yield f"order {told.order_id}: a client was told paid={told.paid}, but paid at {paid_at}"
 
 
 def _confirmed(
@@ -248,3 +271,19 @@ def _confirmed(
         ours = sum(r.amount for r in known.story.refunds if r.tx_ref == it.tx_ref)
         if it.refunded > ours and known.story.refunds:
             yield f"{name}: Chapa gave back {it.refunded}, and we promised {ours}"
+
+
+def _made_up(order: Order, confirmed: Mapping[str, Confirmed]) -> Iterator[str]:
+    """Money that we say was paid or given back, and Chapa does not."""
+    for payment in order.story.payments:
+        if payment.status not in OWNED - {PaymentStatus.REVIEW}:
+            continue
+        name = f"payment {payment.tx_ref}"
+        at_chapa = confirmed.get(payment.tx_ref)
+        if at_chapa is None or at_chapa.amount != payment.amount:
+            yield f"{name}: {payment.status}, but at Chapa it is {at_chapa}"
+            continue
+        refunds = [r for r in order.story.refunds if r.tx_ref == payment.tx_ref]
+        done = sum(r.amount for r in refunds if r.status is RefundStatus.REFUNDED)
+        if done > at_chapa.refunded:
+            yield f"{name}: {done} refunded, but Chapa gave back {at_chapa.refunded}"

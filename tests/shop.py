@@ -363,9 +363,11 @@ class Shop:
     def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Answer:
         query = {"refresh": "true"} if refresh else {}
         event = http_event("GET", user=user, path={"tx_ref": tx_ref}, query=query)
+        asked_at = self.now
         answer = self.http("status", event)
-        if answer.body.get("order_status") == "paid":
-            self.told.append(Told(answer.body["order_id"], paid=True))
+        if status := answer.body.get("order_status"):
+            was_paid = status in {"paid", "refunded"}
+            self.told.append(Told(answer.body["order_id"], paid=was_paid, asked_at=asked_at))
         return answer
 
     def webhook(
@@ -453,8 +455,6 @@ class Shop:
         ]
         return violations(
             [item for page in pages for item in page["Items"]],
-            self.backend.rules,
-            self.now,
             units=self.units,
             confirmed=confirmed,
             told=self.told,

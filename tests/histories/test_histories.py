@@ -97,7 +97,7 @@ def step[**P, R](
         self.tell()
         result = function(self, *args, **kwargs)
         assert self.world.audit() == []
-        assert self.world.untrue() == []
+        assert self.world.strange_refunds() == []
         self.world.counted["steps"] += 1
         self.world.counted[f"rule {function.__name__}"] += 1
         return result
@@ -562,7 +562,7 @@ class Histories(RuleBasedStateMachine):
         world.settle_down()
         self.tell()
         assert world.audit(settled=True) == []
-        assert world.untrue() == []
+        assert world.strange_refunds() == []
         assert world.restless() == []
         self._everything_is_published()
         world.counted["histories"] += 1
@@ -609,4 +609,5 @@ def test_every_history_ends_well(
     )
     for what, times in sorted(world.counted.items()):
         record_property(what, times)
-    assert world.counted["steps"] >= HISTORIES * STEPS * 0.9
+    # Hypothesis ends some histories sooner. A night has at least 11,250 steps.
+    assert world.counted["steps"] >= HISTORIES * STEPS * 0.75

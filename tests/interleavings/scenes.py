@@ -6,12 +6,14 @@ from contextlib import suppress
 from functions.webhook.app import Notification, _notified
 from payments import refunds
 from payments.cancel import cancel
+from payments.errors import NotDeferred
 from payments.initialize import initialize
 from payments.reconcile import reconcile
 from payments.settle import find, settle
 from sandbox.chapa.control import ControlError
 from tests.interleavings.explorer import Choice, Run, Task, written
 from tests.interleavings.world import Day, World
+from tests.shop import Died
 
 type Thing = Callable[["Scene"], object]
 type Setting = Callable[["Scene"], None]
@@ -30,6 +32,17 @@ class Scene:
     def webhook(self) -> object:
         note = Notification(event="charge.success", tx_ref=self.tx_ref)
         return _notified(self.shop.backend, note)
+
+    def webhook_until_heard(self) -> object:
+        """Chapa sends it again when it was not answered."""
+        for _ in range(10):
+            with suppress(Died, NotDeferred):
+                return self.webhook()
+        return None
+
+    def webhook_and_worker(self) -> object:
+        self.webhook_until_heard()
+        return self.worker()
 
     def money_back_webhook(self) -> object:
         note = Notification(event="charge.refunded", tx_ref=self.tx_ref)
@@ -138,6 +151,15 @@ def expired_and_paid(scene: Scene) -> None:
     scene.shop.clock.advance(3600)
 
 
+def looked_at_for_the_last_time_and_paid(scene: Scene) -> None:
+    """Nobody looks any more: all hangs on the webhook."""
+    overdue(scene)
+    for seconds in (0, 3600, 86_400):
+        scene.shop.clock.advance(seconds)
+        scene.worker()
+    scene.customer_pays()
+
+
 def sold_to_another_and_paid(scene: Scene) -> None:
     expired_and_paid(scene)
     scene.another_order()
@@ -197,6 +219,7 @@ SCENES: Mapping[Setting, Sequence[Thing]] = {
     paid_and_overdue: [S.sweep, S.webhook, S.cancels, S.a_minute_passes],
     lost: [S.click, S.worker, S.cancels, S.customer_pays, S.webhook, S.a_minute_passes],
     expired_and_paid: [S.sweep, S.webhook, S.another_order],
+    looked_at_for_the_last_time_and_paid: [S.webhook_until_heard, S.webhook_and_worker],
     sold_to_another_and_paid: [S.sweep, S.webhook, S.refresh],
     replaced_and_paid_twice: [S.worker, S.webhook, S.cancels, S.refresh],
     applied: [S.refund, S.another_refund, S.money_back_webhook, S.worker, S.chapa_reverses],

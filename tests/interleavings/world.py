@@ -132,13 +132,15 @@ class World:
     def play(self, tasks: Sequence[Task], choices: Sequence[Any] = ()) -> Run:
         """From here on, until all have ended; raises when one ended as none may."""
         self._index = [item for item in self._items() if "due_shard" in item]
+        began = self.shop.now
         self.run = run = Run(tasks, choices)
         run.play()
         self.run = None
         for number, error in enumerate(run.errors):
             if not _may_end_so(error, run.mishaps(number)):
                 raise AssertionError(f"task {number} of {written(run.taken)}") from error
-        self.shop.told += filter(None, map(_told, run.results, run.errors))
+        ends = zip(run.results, run.errors, strict=True)
+        self.shop.told += filter(None, (_told(*end, asked_at=began) for end in ends))
         return run
 
     def come_to_rest(self) -> "Rest":
@@ -293,12 +295,13 @@ def _may_end_so(error: BaseException | None, mishaps: set[str]) -> bool:
     return False
 
 
-def _told(result: object, error: BaseException | None) -> Told | None:
-    """What the client of a use case knows for good."""
+def _told(result: object, error: BaseException | None, asked_at: int) -> Told | None:
+    """What the client of a use case knows."""
     if isinstance(error, OrderPaid):
         return Told(str(error.members["order_id"]), paid=True)
     if isinstance(result, Decision):
         result = result.story
-    if isinstance(result, Story) and result.order.status is OrderStatus.PAID:
-        return Told(result.order.order_id, paid=True)
-    return None
+    if not isinstance(result, Story):
+        return None
+    was_paid = result.order.status in {OrderStatus.PAID, OrderStatus.REFUNDED}
+    return Told(result.order.order_id, was_paid, asked_at)

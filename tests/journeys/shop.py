@@ -14,8 +14,6 @@ from typing import Any
 
 import requests
 
-from payments.domain import Rules
-from payments.settings import Settings
 from sandbox.client import Answer, Client, until
 from sandbox.stack import CREDENTIALS, ROOT, Description
 
@@ -167,10 +165,6 @@ class Shop(Client):
         name = self.stack["functions"][function]
         configuration = self._lambda.get_function_configuration(FunctionName=name)
         return dict(configuration["Environment"]["Variables"])
-
-    @property
-    def rules(self) -> Rules:
-        return Settings.from_environment(self._variables("reconcile")).rules
 
     def logged(self, words: str = "", function: str = "") -> Iterator[tuple[str, str]]:
         """Log lines with these words, of one function or of all, each with its log group."""

@@ -3,7 +3,6 @@
 Its name puts it last. Alone it has its own journey to look at.
 """
 
-import time
 from decimal import Decimal
 
 from operators.invariants import Confirmed, violations
@@ -65,8 +64,6 @@ def broken(shop: Shop, *, settled: bool) -> list[str]:
     ]
     return violations(
         shop.items(),
-        shop.rules,
-        int(time.time()),
         units=shop.units,
         confirmed=confirmed,
         settled=settled,
