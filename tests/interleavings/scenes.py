@@ -201,6 +201,9 @@ def refund_unanswered(scene: Scene) -> None:
 
 
 S = Scene
+
+USE_CASES = (S.click, S.webhook, S.refresh, S.worker, S.sweep, S.cancels, S.refund)
+
 SCENES: Mapping[Setting, Sequence[Thing]] = {
     unbegun: [S.click, S.cancels, S.worker, S.a_minute_passes, S.half_an_hour_passes],
     waiting: [
@@ -215,14 +218,33 @@ SCENES: Mapping[Setting, Sequence[Thing]] = {
     ],
     paid: [S.webhook, S.sweep, S.refresh, S.click, S.cancels, S.a_minute_passes],
     paid_and_just_asked: [S.webhook, S.refresh, S.cancels],
-    overdue: [S.sweep, S.webhook, S.click, S.cancels, S.customer_pays, S.a_minute_passes],
+    overdue: [
+        S.sweep,
+        S.worker,
+        S.webhook,
+        S.click,
+        S.cancels,
+        S.customer_pays,
+        S.a_minute_passes,
+    ],
     paid_and_overdue: [S.sweep, S.webhook, S.cancels, S.a_minute_passes],
     lost: [S.click, S.worker, S.cancels, S.customer_pays, S.webhook, S.a_minute_passes],
     expired_and_paid: [S.sweep, S.webhook, S.another_order],
     looked_at_for_the_last_time_and_paid: [S.webhook_until_heard, S.webhook_and_worker],
     sold_to_another_and_paid: [S.sweep, S.webhook, S.refresh],
-    replaced_and_paid_twice: [S.worker, S.webhook, S.cancels, S.refresh],
-    applied: [S.refund, S.another_refund, S.money_back_webhook, S.worker, S.chapa_reverses],
+    replaced_and_paid_twice: [S.worker, S.sweep, S.webhook, S.cancels, S.refresh, S.click],
+    applied: [
+        S.refund,
+        S.another_refund,
+        S.money_back_webhook,
+        S.worker,
+        S.chapa_reverses,
+        S.webhook,
+        S.refresh,
+        S.click,
+        S.cancels,
+        S.sweep,
+    ],
     applied_and_refunding: [
         S.worker,
         S.another_refund,

@@ -8,7 +8,7 @@ to see it again: REPLAY="scene: thing, thing: choices" pytest tests/interleaving
 import os
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement, islice
 
 import pytest
@@ -16,11 +16,23 @@ import pytest
 from tests.depth import depth
 from tests.interleavings.explorer import Choice, Run, read, schedules, written
 from tests.interleavings.found import FOUND
-from tests.interleavings.scenes import SCENES, Scene, Setting, Stage, Thing, named
+from tests.interleavings.scenes import (
+    SCENES,
+    USE_CASES,
+    Scene,
+    Setting,
+    Stage,
+    Thing,
+    named,
+)
 
 ODD = int(os.environ.get("ODD", "2"))
 RUNS_OF_PAIRS = int(os.environ.get("RUNS", depth("12", "200")))
 RUNS_OF_TRIPLES = int(os.environ.get("RUNS", depth("1", "40")))
+
+
+def pairs(things: Sequence[Thing]) -> Iterator[tuple[Thing, ...]]:
+    return combinations_with_replacement(things, 2)
 
 
 def explore(stage: Stage, setting: Setting, things: Sequence[Thing], runs: int) -> None:
@@ -38,7 +50,7 @@ def explore(stage: Stage, setting: Setting, things: Sequence[Thing], runs: int) 
     [
         pytest.param(setting, pair, id=named(setting, pair))
         for setting, things in SCENES.items()
-        for pair in combinations_with_replacement(things, 2)
+        for pair in pairs(things)
     ],
 )
 def test_two_things_at_once_break_no_promise(
@@ -59,6 +71,11 @@ def test_three_things_at_once_break_no_promise(
     stage: Stage, setting: Setting, things: Sequence[Thing]
 ) -> None:
     explore(stage, setting, things, RUNS_OF_TRIPLES)
+
+
+def test_every_pair_of_use_cases_meets_in_some_scene() -> None:
+    met = {frozenset(pair) for things in SCENES.values() for pair in pairs(things)}
+    assert {frozenset(pair) for pair in pairs(USE_CASES)} <= met
 
 
 @pytest.mark.parametrize("found", [*FOUND, *filter(None, [os.environ.get("REPLAY")])])
