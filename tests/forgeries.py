@@ -91,6 +91,12 @@ def forgeries(tx_ref: str, secret: str, api_key: str) -> dict[str, Sent]:
         "a payload's": sign(notification(tx_ref, "charge.refunded"), secret),
         "another payment's": sign(notification(f"{tx_ref[:-1]}a"), secret),
         "of this body in base64": sign(base64.b64encode(body), secret),
+        "of the body re-serialised": sign(json.dumps(json.loads(body)).encode(), secret),
+        "of the body without its blanks": sign(
+            json.dumps(json.loads(body), separators=(",", ":"), ensure_ascii=False).encode(), secret
+        ),
+        "of the body in UTF-16": sign(body.decode().encode("utf-16"), secret),
+        "of the body compressed": sign(gzip.compress(body, mtime=0), secret),
         "of nothing": sign(b"", secret),
     }
     found = {name: Sent(body, (("x-chapa-signature", claim),)) for name, claim in claims.items()}
@@ -135,6 +141,15 @@ def forgeries(tx_ref: str, secret: str, api_key: str) -> dict[str, Sent]:
             ("x-chapa-signature", good[:32]),
             ("x-chapa-signature", good[32:]),
         ),
+        "a genuine one and a forged one": (
+            ("x-chapa-signature", good),
+            ("x-chapa-signature", "0" * 64),
+        ),
+        "a forged one and a genuine one": (
+            ("x-chapa-signature", "0" * 64),
+            ("x-chapa-signature", good),
+        ),
+        "a genuine one twice": (("x-chapa-signature", good), ("x-chapa-signature", good)),
         "forged in two headers": (
             ("x-chapa-signature", "0" * 64),
             ("x-chapa-signature", constant),
@@ -147,7 +162,15 @@ def forgeries(tx_ref: str, secret: str, api_key: str) -> dict[str, Sent]:
     found |= {name: Sent(body, headers) for name, headers in elsewhere.items()}
 
     # Whatever the type and the size, it is not looked at.
-    types = ("application/xml", "application/x-www-form-urlencoded", "multipart/form-data", "", "x")
+    types = (
+        "application/xml",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=utf-16",
+        "text/plain; charset=utf-7",
+        "",
+        "x",
+    )
     found |= {
         f"as {kind or 'an empty type'}": Sent(
             body, (("x-chapa-signature", constant), ("content-type", kind))
@@ -223,6 +246,9 @@ def hostile(tx_ref: str) -> dict[str, Hostile]:
         ),
         "4,000 digits": (
             b'{"event": "charge.success", "tx_ref": "%r", "amount": ' + b"9" * 4_000 + b"}", TAKEN
+        ),
+        "5,000 digits": (
+            b'{"event": "charge.success", "tx_ref": "%r", "amount": ' + b"9" * 5_000 + b"}", REFUSED
         ),
         "60,000 digits": (
             b'{"event": "charge.success", "tx_ref": "%r", "amount": ' + b"9" * 60_000 + b"}",
@@ -305,13 +331,23 @@ def hostile(tx_ref: str) -> dict[str, Hostile]:
         "base64": (
             base64.b64encode(b'{"event": "charge.success", "tx_ref": "x"}'), REFUSED
         ),
-        "gzip": (gzip.compress(b" " * 1_000_000, mtime=0), REFUSED),
+        "base64 of base64": (
+            base64.b64encode(base64.b64encode(b'{"event": "charge.success", "tx_ref": "x"}')),
+            REFUSED,
+        ),
+        "gzip": (
+            gzip.compress(b'{"event": "charge.success", "tx_ref": "%r"}', mtime=0), REFUSED
+        ),
+        "a gzip bomb": (gzip.compress(b" " * 1_000_000, mtime=0), REFUSED),
         # Size.
         "64 KB": (b'{"event": "charge.success", "tx_ref": "%r"}'.ljust(65_536 - 43), TAKEN),
         "more than 64 KB": (
             b'{"event": "charge.success", "tx_ref": "%r"}'.ljust(65_537), REFUSED
         ),
         "one megabyte of nothing": (b" " * 1_000_000, REFUSED),
+        "ten megabytes": (
+            b'{"event": "charge.success", "tx_ref": "%r"}'.ljust(TEN_MEGABYTES), REFUSED
+        ),
         # Types.
         "an event that is a number": (b'{"event": 1, "tx_ref": "%r"}', REFUSED),
         "an event that is true": (b'{"event": true, "tx_ref": "%r"}', REFUSED),
@@ -365,3 +401,131 @@ def hostile(tx_ref: str) -> dict[str, Hostile]:
         name: Hostile(body.replace(b"%r", tx_ref.encode()), told)
         for name, (body, told) in bodies.items()
     }
+
+
+def no_requests(good: bytes) -> dict[str, bytes]:
+    """Bodies that no route takes, whatever it is for; `good` is one that it would take."""
+    text = good.decode()
+    inside = good.removesuffix(b"}")
+    return {
+        "nothing": b"",
+        "a blank": b" ",
+        "half of it": good[: len(good) // 2],
+        "an array": b"[" + good + b"]",
+        "null": b"null",
+        "a number": b"1",
+        "a string": json.dumps(text).encode(),
+        "an empty object": b"{}",
+        "a nested bomb": b"[" * 30_000 + b"]" * 30_000,
+        "a bomb of objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        "a bomb that does not end": b"[" * 60_000,
+        "a bomb in it": inside + b', "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+        "NaN": b"NaN",
+        "NaN in it": inside + b', "x": NaN}',
+        "infinity in it": inside + b', "x": -Infinity}',
+        "5,000 digits in it": inside + b', "x": ' + b"9" * 5_000 + b"}",
+        "60,000 digits in it": inside + b', "x": ' + b"9" * 60_000 + b"}",
+        "an exponent without end in it": inside + b', "x": 1e999999999}',
+        "a field of another case": good.replace(b'"sku"', b'"SKU"').replace(b"order_", b"Order_"),
+        "keys of other objects": inside + b', "__proto__": {"amount": "0.01"}, "__class__": "x"}',
+        "6,000 keys": inside + b"".join(b',"%d":1' % n for n in range(6_000)) + b"}",
+        "a key of 60,000 letters": inside + b', "' + b"x" * 60_000 + b'": 1}',
+        "a byte that is no text": inside + b', "x": "\xff"}',
+        "a slash in too many bytes": inside + b', "x": "\xc0\xaf"}',
+        "half a surrogate pair": inside + rb', "x": "\ud800"}',
+        "half a surrogate pair for a key": inside + rb', "\ud800": 1}',
+        "a null byte": good + b"\0",
+        "a null character for a key": inside + rb', "\u0000": 1}',
+        "a byte order mark": b"\xef\xbb\xbf" + good,
+        "UTF-16": text.encode("utf-16"),
+        "UTF-32": text.encode("utf-32"),
+        "UTF-7": text.encode("utf-7").replace(b'"', b"+ACI-"),
+        "two documents": good + good,
+        "a comma too many": inside + b",}",
+        "a comment": good + b"/* */",
+        "single quotation marks": good.replace(b'"', b"'"),
+        "a form": b"order_id=x&sku=x&quantity=1",
+        "a form of several parts": (
+            b'--x\r\nContent-Disposition: form-data; name="order_id"\r\n\r\nx\r\n--x--\r\n'
+        ),
+        "XML": b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><x>&e;</x>',
+        "base64": base64.b64encode(good),
+        "compressed": gzip.compress(good, mtime=0),
+        "more than 64 KB": good.ljust(65_537),
+        "one megabyte": good.ljust(1_000_000),
+        "ten megabytes": good.ljust(TEN_MEGABYTES),
+    }
+
+
+HEADERS_OF_BODIES: dict[str, dict[str, str]] = {
+    "JSON": {"content-type": "application/json"},
+    "no type": {},
+    "JSON in UTF-16": {"content-type": "application/json; charset=utf-16"},
+    "a form": {"content-type": "application/x-www-form-urlencoded"},
+    "a form of several parts": {"content-type": "multipart/form-data; boundary=x"},
+    "compressed": {"content-type": "application/json", "content-encoding": "gzip"},
+    "a type that is none": {"content-type": '💥; charset="'.encode().decode("latin-1")},
+}
+"""What may be said of a body. None of it is believed: a body is JSON in UTF-8, or nothing."""
+
+SEGMENTS = {
+    "a null": "%00",
+    "the folder above": "%2e%2e",
+    "the folder above, twice": "%252e%252e",
+    "a slash": "a%2fb",
+    "a slash in too many bytes": "%c0%af",
+    "bytes that are no text": "%ff%fe",
+    "half a surrogate pair": "%ed%a0%80",
+    "half an escape": "%",
+    "an escape that is none": "%zz",
+    "a line break": "%0d%0aX-Evil:%201",
+    "a blank": "%20",
+    "an emoji": "%F0%9F%92%A5",
+    "from right to left": "%E2%80%AEabc",
+    "a key of the table": "ORDER%23x",
+    "a condition": "'%20OR%201=1--",
+    "a template": "%7B%7B7*7%7D%7D",
+    "a variable": "$%7BAWS::AccountId%7D",
+    "digits of another script": "%D9%A1" * 20,
+    "upper case": "A" * 20,
+    "an id and a line break": "a" * 20 + "%0a",
+    "very long": "a" * 7_000,
+}
+"""What may stand in a path where an id belongs."""
+
+QUERIES = {
+    "twice": "refresh=true&refresh=false",
+    "empty": "refresh=",
+    "without a value": "refresh",
+    "a null": "refresh=%00",
+    "upper case": "refresh=TRUE",
+    "a list": "refresh[]=true",
+    "bytes that are no text": "%ff=%fe&refresh=%ff",
+    "half a surrogate pair": "refresh=%ed%a0%80",
+    "half an escape": "refresh=%&%=%zz",
+    "a line break": "refresh=true%0d%0aX-Evil:%201",
+    "nothing but signs": "&&&===&?&",
+    "a thousand of them": "&".join(f"a{n}=b" for n in range(900)),
+    "very long": "refresh=" + "a" * 7_000,
+    "another user": "user_id=sara&sub=sara",
+}
+"""What may stand behind a question mark."""
+
+KEYS: dict[str, bytes] = {
+    "a quotation mark": b"'\"",
+    "commas": b"a,b",
+    "a path": b"../../x",
+    "a key of the table": b"ORDER#x",
+    "a null, escaped": b"\\u0000",
+    "Latin-1": b"\xe9",
+    "UTF-8": "አበበ".encode(),
+    "bytes that are no text": b"\xff\xfe",
+    "an emoji": "💥".encode(),
+    "JSON": b'["abebe","x"]',
+    "blanks": b"a  b",
+    "200 letters": b"k" * 200,
+    "201 letters": b"k" * 201,
+    "very long": b"k" * 7_000,
+    "nothing": b"",
+}
+"""What may be sent for an Idempotency-Key."""
