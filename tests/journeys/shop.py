@@ -36,9 +36,9 @@ class Shop(Client):
         self.units: dict[str, int] = {}
         """How many of each product there are, wherever they went."""
 
-    def product(self, units: int = 10) -> str:
+    def product(self, units: int = 10, sku: str | None = None) -> str:
         """A product that no other test sells; its SKU."""
-        sku = f"product-{next(self._numbers)}"
+        sku = sku or f"product-{next(self._numbers)}"
         self.units[sku] = units
         numbers = {"unit_price": PRICE, "available": units, "reserved": 0, "committed": 0}
         words = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": sku, "currency": "ETB"}
