@@ -2,8 +2,9 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -14,9 +15,11 @@ from pydantic import BaseModel
 from functions.checkout.app import Customer, Item, OrderRequest
 from functions.initialize.app import PaymentRequest
 from functions.webhook.app import Notification
+from payments.checkout import MAX_LINES, MAX_QUANTITY
 from payments.errors import TABLE, RefundTooLarge
 from payments.http import MAX_BODY
-from payments.money import CURRENCIES
+from payments.initialize import MAX_ATTEMPTS
+from payments.money import CURRENCIES, MAX_AMOUNT
 from payments.signature import HEADERS
 from payments.states import OrderStatus, PaymentStatus
 from tests.contract import PATH, complaints, document, examples, inlined, operations
@@ -26,6 +29,8 @@ from tests.shop import Answer, Shop, http_event, template
 SCHEMAS: dict[str, Any] = document()["components"]["schemas"]
 EXAMPLES: dict[str, Any] = document()["components"]["examples"]
 CHAPA, SIMULATOR = "https://checkout.chapa.co", SETTINGS["CHAPA_URL"].removesuffix("/v1")
+
+README = (PATH.parent / "README.md").read_text()
 
 ANY_ROUTE = {"internal_error", "busy"}
 """Not repeated in the README's table."""
@@ -79,13 +84,88 @@ def test_its_problems_are_those_of_the_table() -> None:
     assert set().union(*map(codes, operations())) == {(a.status, a.code) for a in answers}
 
 
-def test_each_route_has_the_problems_that_the_readme_lists() -> None:
-    readme = (PATH.parent / "README.md").read_text()
-    rows = re.findall(r"^\| `([A-Z]+ /[^`?]*).*\|.*\|.*\| (.*?) ?\|$", readme, re.MULTILINE)
-    assert {route for route, _ in rows} == operations().keys()
-    for route, cell in rows:
-        told = {code for _, code in codes(route)} - ANY_ROUTE
-        assert told == set(re.findall(r"`([a-z_]+)`", cell)), route
+class Row(NamedTuple):
+    """A line of the README's table."""
+
+    asked: str
+    who: str
+    success: str
+    errors: str
+
+
+def rows() -> dict[str, Row]:
+    lines = re.findall(r"^\|( `[A-Z]+ /.*)\|$", README, re.MULTILINE)
+    found = [Row(*(cell.strip() for cell in line.split("|"))) for line in lines]
+    return {re.findall("[A-Z]+ /[^`?]*", row.asked)[0]: row for row in found}
+
+
+def test_the_readme_lists_the_routes() -> None:
+    assert rows().keys() == operations().keys()
+
+
+@pytest.mark.parametrize("route", operations())
+def test_the_readme_says_who_may_ask(route: str) -> None:
+    schemes = operations()[route].described.get("security", document()["security"])
+    names = {"token": "JWT", "signature": "signed"}
+    who = names[next(iter(schemes[0]))] if schemes else "anybody"
+    owned = "{order_id}" in rows()[route].asked or "{tx_ref}" in rows()[route].asked
+    assert rows()[route].who == (f"{who}, owner" if owned else who)
+
+
+@pytest.mark.parametrize("route", operations())
+def test_the_readme_says_what_is_answered(route: str) -> None:
+    described = {status for status in operations()[route].described["responses"] if status < "3"}
+    assert set(re.findall(r"\b2\d\d\b", rows()[route].success)) == described
+    problems = set()
+    status = 0
+    for number, code in re.findall(r"\b(\d{3})\b|`([a-z_]+)`", rows()[route].errors):
+        status = int(number or status)
+        problems |= {(status, code)} if code else set()
+    assert problems == {(status, code) for status, code in codes(route) if code not in ANY_ROUTE}
+
+
+@pytest.mark.parametrize(
+    ("route", "model"), [("POST /orders", OrderRequest), ("POST /payments", PaymentRequest)]
+)
+def test_the_readme_says_what_to_send(route: str, model: type[BaseModel]) -> None:
+    told = rows()[route].asked
+    for name, field in model.model_fields.items():
+        assert re.search(rf"\b{name}\b", told)
+        assert (f"{name}?" in told) != field.is_required()
+
+
+def test_the_readme_asks_with_parameters_that_there_are() -> None:
+    for route, row in rows().items():
+        parameters = {each["name"] for each in operations()[route].described["parameters"]}
+        assert set(re.findall(r"[?&](\w+)=", row.asked)) <= parameters
+
+
+def test_the_readme_names_the_fields_of_a_customer() -> None:
+    sentence = re.findall(r"`customer` has (.*?),? all optional", README, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", sentence[0])) == Customer.model_fields.keys()
+
+
+def test_the_limits_that_are_told_in_words_are_those_of_the_code() -> None:
+    items = SCHEMAS["OrderRequest"]["properties"]["items"]["description"]
+    assert f"At most {MAX_LINES} different" in items
+    assert f"at most {MAX_QUANTITY:,} units" in " ".join(items.split())
+    assert f"at most {MAX_AMOUNT // 100:,}.{MAX_AMOUNT % 100:02}" in items
+    begin = operations()["POST /payments"].described["description"]
+    assert f"up to {MAX_ATTEMPTS} attempts" in begin
+
+
+def test_the_outcomes_of_a_webhook_are_those_that_are_shown() -> None:
+    described = operations()["POST /webhooks/chapa"].described["responses"]["200"]
+    content = described["content"]["application/json"]
+    outcomes = content["schema"]["properties"]["outcome"]["enum"]
+    assert outcomes == [each["value"]["outcome"] for each in content["examples"].values()]
+    assert all(f"`{outcome}`" in described["description"] for outcome in outcomes)
+    assert set(re.findall(r"`([a-z]+)`", rows()["POST /webhooks/chapa"].success)) == set(outcomes)
+
+
+def test_its_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((PATH.parent / "pyproject.toml").read_text())["project"]
+    assert document()["info"]["version"] == project["version"]
 
 
 def test_any_route_may_be_busy_or_broken() -> None:
