@@ -374,12 +374,12 @@ def _used_before(envelope: Envelope) -> bool:
 
 
 def _refused(call: str, reply: requests.Response, envelope: Envelope) -> ProviderError:
-    words = envelope.message if isinstance(envelope.message, str) else ""
+    words = envelope.message
     logger.warning(
         f"{call} refused",
         http_status=reply.status_code,
-        words=scrub(words),
-        fields=sorted(envelope.message) if isinstance(envelope.message, dict) else [],
+        words=scrub(words) if isinstance(words, str) else "",
+        fields=sorted(map(scrub, words)) if isinstance(words, dict) else [],
     )
     if reply.status_code in {200, 400, 422}:
         return ProviderRejected("refused", provider_message=envelope.message)

@@ -1,9 +1,11 @@
 """Promise 8: no secret and no customer data in any log line."""
 
 import json
-from io import StringIO
+from collections.abc import Callable
+from io import BytesIO, StringIO
 
 import pytest
+from requests import PreparedRequest, Response
 
 from tests.shop import API_KEY, WEBHOOK_SECRET, Shop, http_event
 
@@ -64,6 +66,22 @@ def test_a_provider_that_repeats_customer_data_is_not_quoted(shop: Shop, log: St
     lines = log.getvalue()
     assert '"fields":["email"]' in lines
     assert "derartu@example.com" not in lines
+
+
+def test_a_provider_that_complains_of_fields_named_like_customers_is_not_quoted(
+    shop: Shop, log: StringIO
+) -> None:
+    def complain(request: PreparedRequest, _send: Callable[[], Response]) -> Response:
+        answer = Response()
+        answer.status_code, answer.request = 400, request
+        fields = {"email": ["bad"], CUSTOMER["email"]: ["bad"], CUSTOMER["phone_number"]: ["bad"]}
+        answer.raw = BytesIO(json.dumps({"message": fields, "status": "failed"}).encode())
+        return answer
+
+    shop.line.around = complain
+    assert shop.pay(shop.order(customer=CUSTOMER).body["order_id"]).code == "provider_rejected"
+    assert '"fields":["[removed]","[removed]","email"]' in log.getvalue()
+    assert [word for word in PRIVATE if word in log.getvalue()] == []
 
 
 def test_every_line_is_json(shop: Shop, log: StringIO, capsys: pytest.CaptureFixture[str]) -> None:
