@@ -460,7 +460,7 @@ def no_requests(good: bytes) -> dict[str, bytes]:
 HEADERS_OF_BODIES: dict[str, dict[str, str]] = {
     "JSON": {"content-type": "application/json"},
     "no type": {},
-    "JSON in UTF-16": {"content-type": "application/json; charset=utf-16"},
+    "UTF-16": {"content-type": "application/json; charset=utf-16"},
     "a form": {"content-type": "application/x-www-form-urlencoded"},
     "a form of several parts": {"content-type": "multipart/form-data; boundary=x"},
     "compressed": {"content-type": "application/json", "content-encoding": "gzip"},

@@ -27,10 +27,10 @@ from tests.depth import depth
 from tests.journeys.shop import CUSTOMER, Shop
 from tests.journeys.test_what_is_left import broken
 
-REQUESTS = depth(12, 400)
+REQUESTS = depth(12, 200)
 """Random ones of each operation; the limits of its fields take some dozens besides."""
 
-CHAINS = depth(8, 300)
+CHAINS = depth(8, 150)
 
 IN_EXAMPLES = ("COFFEE-250", "MUG")
 """Products of the document's examples, which Schemathesis likes to order."""
