@@ -18,7 +18,6 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
@@ -34,6 +33,7 @@ from payments.money import format_amount, parse_amount
 from payments.settings import SecretStore, Settings
 from payments.story import Order, Payment, Refund
 from payments.telemetry import count, logger, scrub
+from payments.wire import BoundedAdapter, TooLong, content_of
 
 CONNECT_SECONDS = 4.0
 READ_SECONDS = 20.0
@@ -142,6 +142,7 @@ class Chapa:
         self.session = requests.Session()
         self.session.headers.update({"Accept": "application/json"})
         self.session.trust_env = False  # A proxy or .netrc of the machine is not ours to use.
+        self.session.mount(settings.chapa_url, BoundedAdapter())
         questions = Retry(
             total=READ_RETRIES,
             allowed_methods={"GET"},
@@ -157,7 +158,7 @@ class Chapa:
             "/transaction/verify/": questions,
             "/refund/": questions.new(connect=0, other=0),
         }.items():
-            self.session.mount(f"{settings.chapa_url}{path}", HTTPAdapter(max_retries=retry))
+            self.session.mount(f"{settings.chapa_url}{path}", BoundedAdapter(max_retries=retry))
 
     @property
     def mode(self) -> str:
@@ -328,23 +329,26 @@ class Chapa:
             raise ProviderUnavailable("no time left to ask", may_have_acted=False)
         connect = min(CONNECT_SECONDS, time_left / 4)
         try:
-            reply = self.session.request(
+            with self.session.request(
                 method,
                 f"{self._settings.chapa_url}{path}",
                 **content,
                 headers={"Authorization": f"Bearer {api_key}"},
                 timeout=(connect, min(READ_SECONDS, time_left - connect)),
                 allow_redirects=False,
-            )
+                stream=True,
+            ) as reply:
+                body = content_of(reply)
         except requests.ConnectTimeout:
             raise ProviderUnavailable("no connection in time", may_have_acted=False) from None
         except requests.Timeout:
             raise ProviderTimeout("no answer in time") from None
         except requests.ConnectionError as error:
             raise _connection_error(error) from None
-        except (requests.RequestException, ValueError) as error:
-            # A body cut short, an encoding or a Location that is none: something answered, but
-            # what? requests lets the ValueError of a URL out of a redirect that it only looks at.
+        except (requests.RequestException, TooLong, ValueError) as error:
+            # A body cut short or too long, an encoding or a Location that is none: something
+            # answered, but what? requests lets the ValueError of a URL out of a redirect that it
+            # only looks at.
             raise ProviderFailed(f"a broken answer ({type(error).__name__})") from None
         if reply.status_code == 401:
             count("ProviderRefusedKey")
@@ -356,7 +360,7 @@ class Chapa:
             raise ProviderFailed(f"HTTP {reply.status_code}")
         try:
             return reply, Envelope.model_validate(
-                json.loads(reply.content, parse_float=Decimal, parse_constant=_no_constant)
+                json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
             )
         except (ValueError, ArithmeticError, RecursionError):
             # Decimal refuses an exponent that has no end with an ArithmeticError.

@@ -1,14 +1,17 @@
 """What the client sends, how it reads each answer, and, over loopback, what it makes of wires."""
 
+import gzip
 import io
 import json
 import random
 import re
 import socket
 import threading
+import time
 import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,6 +31,7 @@ from payments.errors import (
 from payments.settings import SecretStore, Settings
 from payments.story import Order, Payment
 from payments.telemetry import metrics
+from payments.wire import MOST_BYTES
 from sandbox.chapa.control import Control
 from sandbox.chapa.server import Server
 from sandbox.chapa.simulator import Simulator
@@ -730,7 +734,7 @@ CALLS: dict[str, Ask] = {
 
 def waits(net: responses.RequestsMock) -> list[float]:
     """For each request, how long it could have taken at most."""
-    return [sum(cast("Any", call.request).req_kwargs["timeout"]) for call in net.calls]
+    return [cast("Any", call.request).req_kwargs["timeout"].total for call in net.calls]
 
 
 @pytest.mark.parametrize("time_left", [1, 2.5, 5, 10, PLENTY, 900, float("inf")])
@@ -1142,6 +1146,183 @@ def test_an_answer_that_breaks_off_leaves_it_open_whether_chapa_acted(
 
     assert type(caught.value) is error
     assert caught.value.may_have_acted
+
+
+@contextmanager
+def somebody_endless(first: bytes, part: bytes, pause: float) -> Iterator[tuple[str, list[int]]]:
+    """Somebody who never ends, to whoever asks; and how many bytes they got rid of each time."""
+    asked_to_leave = threading.Event()
+    sent: list[int] = []
+
+    def serve() -> None:
+        while not asked_to_leave.is_set():
+            with suppress(OSError):
+                answer(listener.accept()[0])
+
+    def answer(connection: socket.socket) -> None:
+        sent.append(0)
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(first)
+            while not asked_to_leave.wait(pause):
+                connection.sendall(part)
+                sent[-1] += len(part)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1", sent
+        finally:
+            asked_to_leave.set()
+            thread.join()
+
+
+CHUNKED = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
+DRIPS = {
+    "its status": (b"HTTP/1.1 200 ", b"O"),
+    "its headers": (b"HTTP/1.1 200 OK\r\nX-Dull: ", b"a"),
+    "header after header": (b"HTTP/1.1 200 OK\r\n", b"X-Dull: a\r\n"),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "its body": (HEADERS + b"Content-Length: 5000\r\n\r\n{", b" "),
+    "a body without a length": (HEADERS + b"\r\n{", b" "),
+    "its chunks": (CHUNKED, b"1\r\n \r\n"),
+    "the body of an error": (b"HTTP/1.1 503 No\r\nContent-Length: 5000\r\n\r\n{", b" "),
+}
+
+
+BRIEF = 0.6
+
+
+@pytest.mark.parametrize(("first", "part"), DRIPS.values(), ids=DRIPS)
+def test_who_drips_at_an_act_does_not_outlast_the_time_that_is_left(
+    first: bytes, part: bytes
+) -> None:
+    with somebody_endless(first, part, pause=0.05) as (url, sent):
+        chapa = client(url)
+        began = time.monotonic()
+        with pytest.raises(ProviderTimeout) as caught:
+            opens(chapa, BRIEF)
+        took = time.monotonic() - began
+        chapa.session.close()
+
+    assert caught.value.may_have_acted
+    assert took < BRIEF + 0.5
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("name", ["its headers", "its body", "the body of an error"])
+def test_who_drips_at_a_question_does_not_outlast_the_time_that_is_left(
+    log: io.StringIO, slept: list[float], name: str
+) -> None:
+    first, part = DRIPS[name]
+    with somebody_endless(first, part, pause=0.05) as (url, sent):
+        chapa = client(url)
+        began = time.monotonic()
+        assert chapa.verify(TX_REF, 2 + TRIES * BRIEF) == Verification(Said.UNKNOWN)
+        took = time.monotonic() - began
+        chapa.session.close()
+
+    assert took < TRIES * BRIEF + 0.5
+    assert 1 <= len(sent) <= TRIES
+
+
+LITTLE = b" " * 65_536
+FLOODS = {
+    "its status": (b"HTTP/1.1 200 ", b"O" * 65_536),
+    "header after header": (b"HTTP/1.1 200 OK\r\n", b"X-Dull: a\r\n" * 1_000),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000),
+    "its body": (HEADERS + b"Content-Length: 5000000000\r\n\r\n{", LITTLE),
+    "a body without a length": (HEADERS + b"\r\n{", LITTLE),
+    "its chunks": (CHUNKED, b"10000\r\n" + LITTLE + b"\r\n"),
+    "the size of a chunk": (CHUNKED, b"0" * 65_536),
+    "what comes after its chunks": (CHUNKED + b"0\r\n", b"X-Dull: a\r\n" * 1_000),
+    "the body of an error": (b"HTTP/1.1 503 No\r\n\r\n{", LITTLE),
+}
+
+
+@pytest.mark.parametrize(("first", "part"), FLOODS.values(), ids=FLOODS)
+def test_who_floods_is_not_read_to_the_end(
+    log: io.StringIO, slept: list[float], first: bytes, part: bytes
+) -> None:
+    with somebody_endless(first, part, pause=0) as (url, sent):
+        chapa = client(url)
+        with pytest.raises(ProviderError) as caught:
+            opens(chapa)
+        assert not chapa.cancel(TX_REF, PLENTY)
+        assert len(sent) == 2
+        assert chapa.verify(TX_REF, PLENTY) == Verification(Said.UNKNOWN)
+        chapa.session.close()
+
+    assert caught.value.may_have_acted
+    assert len(sent) <= 2 + TRIES
+
+
+@pytest.mark.parametrize("wrappings", [1, 2, 3])
+def test_little_that_unfolds_into_much_is_not_unfolded_to_the_end(wrappings: int) -> None:
+    content = b"[" + b"0," * 16_000_000 + b"0]"
+    for _ in range(wrappings):
+        content = gzip.compress(content)
+    encoding = ", ".join(["gzip"] * wrappings).encode()
+    assert len(content) < MOST_BYTES
+    head = b"Content-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (encoding, len(content))
+
+    with somebody(HEADERS + head + content, hang_up=True) as url:
+        chapa = client(url)
+        tracemalloc.start()
+        with pytest.raises(ProviderFailed) as caught:
+            opens(chapa)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        chapa.session.close()
+
+    assert caught.value.may_have_acted
+    assert most < 8_000_000
+
+
+@pytest.mark.parametrize("encoding", ["gzip", None])
+def test_the_longest_answer_that_counts_is_read(encoding: str | None) -> None:
+    room = MOST_BYTES - len(json.dumps(OPENED)) - 500
+    content = json.dumps(OPENED | {"room": "x" * room}).encode()
+    head = b""
+    if encoding:
+        content = gzip.compress(content)
+        head = b"Content-Encoding: gzip\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(content)
+
+    with somebody(HEADERS + head + content, hang_up=True) as url:
+        chapa = client(url)
+        assert opens(chapa) == CHECKOUT_URL
+        chapa.session.close()
+
+
+def test_a_connection_that_answered_is_used_again() -> None:
+    """The bound of one answer is not that of the next on the same connection."""
+    content = json.dumps(OPENED | {"room": "x" * (MOST_BYTES - 1_000)}).encode()
+    answer = HEADERS + b"Content-Length: %d\r\n\r\n" % len(content) + content
+    accepted: list[int] = []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        accepted.append(1)
+        with connection:
+            request = b""
+            while part := connection.recv(65_536):
+                request += part
+                if request.endswith(b"}"):
+                    request = b""
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        chapa = client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        assert [opens(chapa) for _ in range(3)] == [CHECKOUT_URL] * 3
+        chapa.session.close()
+        thread.join()
+
+    assert accepted == [1]
 
 
 @pytest.fixture
