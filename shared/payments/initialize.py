@@ -25,6 +25,9 @@ MAX_ATTEMPTS = 20
 SHUTTING_SECONDS = 5
 """What a client is asked to wait while a payment whose URL was lost is in the way."""
 
+LONGEST_PAUSE_SECONDS = 120
+"""What a client is asked to wait at most; with it all attempts together last for half an hour."""
+
 
 def initialize(backend: Backend, order_id: str, user_id: str) -> tuple[Story, Payment, bool]:
     """The order's live payment, with its checkout URL, and whether this call began it.
@@ -106,8 +109,10 @@ def _open(backend: Backend, story: Story, tx_ref: str) -> tuple[Story, Payment, 
         backend.change(story, lambda s: step(s, tx_ref, reason, backend.now))
         error.members["order_id"] = story.order.order_id
         if not isinstance(error, ProviderRejected):
-            # What was refused once is refused again.
-            error.retry_after = error.retry_after or SHUTTING_SECONDS
+            # What was refused once is refused again. What was not may last: each attempt counts, so
+            # a client that asked every few seconds would have used up all of them in two minutes.
+            pause = SHUTTING_SECONDS * 2 ** (len(story.payments) - 1)
+            error.retry_after = min(pause, LONGEST_PAUSE_SECONDS)
         raise
     story = backend.change(story, lambda s: domain.opened(s, tx_ref, checkout_url, backend.now))
     payment = story.payment(tx_ref)

@@ -245,3 +245,19 @@ class TestCrashes:
         shop.sweep()
         assert [p.status for p in shop.story(order_id).payments] == ["closed"]
         assert shop.story(order_id).order.status == "pending"
+
+
+def test_a_client_that_waits_as_it_is_told_outlasts_half_an_hour_of_trouble(shop: Shop) -> None:
+    """Every attempt counts, and there are twenty: so each time it is told to wait for longer."""
+    order_id = str(shop.order().body["order_id"])
+    shop.control.add_fault("initialize", "status", status=429, times=None)
+    over = shop.now + 1_500
+    pauses = []
+    while shop.now < over:
+        answer = shop.pay(order_id)
+        assert answer.code == "provider_unavailable"
+        pauses.append(answer.body["retry_after"])
+        shop.clock.advance(pauses[-1])
+    assert pauses[:7] == [5, 10, 20, 40, 80, 120, 120]
+    shop.control.clear_faults()
+    assert shop.pay(order_id).status == 201
