@@ -228,8 +228,14 @@ def decide(
     payment = story.payment(tx_ref)
     if payment is None:
         raise KeyError(tx_ref)
+    if verification.said is not Said.PAID and _of_another(payment, verification, mode):
+        # A success of something else is money that a person has to look at; the rest is nonsense.
+        return Decision(story, Outcome.UNKNOWN)
     match verification.said:
         case Said.UNKNOWN:
+            return Decision(story, Outcome.UNKNOWN)
+        case Said.OPEN | Said.FAILED if payment.status in PAID:
+            # It was paid once: this is no word about where its money is now.
             return Decision(story, Outcome.UNKNOWN)
         case Said.PAID if payment.status in UNPAID:
             return _paid(story, payment, verification, now, mode, rules)
@@ -257,6 +263,18 @@ def decide(
         case _:
             outcome = Outcome.OPEN if payment.status in OPEN else Outcome.DUPLICATE
             return Decision(trusted(story, tx_ref), outcome)
+
+
+def _of_another(payment: Payment, said: Verification, mode: str) -> bool:
+    """Whether an answer names another payment than the one that Chapa was asked about.
+
+    Its amount says nothing here: nobody knows what Chapa shows of one that was refunded in part.
+    """
+    return (
+        said.tx_ref not in {None, payment.tx_ref}
+        or said.currency not in {None, payment.currency}
+        or said.mode not in {None, mode}
+    )
 
 
 def _paid(

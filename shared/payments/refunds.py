@@ -86,8 +86,12 @@ def advance(backend: Backend, story: Story, refund: Refund) -> tuple[Story, bool
             return apply(backend, story, refund.tx_ref, said).story, False
         if said.said is Said.REFUNDED and payment and refund.amount == payment.paid_amount:
             return _ended(backend, story, refund, Said.REFUNDED), False
-        if refund.status is RefundStatus.PENDING or said.said is Said.UNKNOWN:
+        if said.said is Said.UNKNOWN:
             return story, True
+        if refund.status is RefundStatus.PENDING:
+            # Chapa has it, and takes days. Of a part nothing can be learned without a handle.
+            whole = payment is not None and refund.amount == payment.paid_amount
+            return story, not whole
     return _ask_for(backend, story, refund)
 
 

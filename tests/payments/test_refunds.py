@@ -150,6 +150,20 @@ class TestOwedBack:
         assert shop.story(order_id).refunds[0].status is RefundStatus.REVIEW
         assert shop.asked("refund") < 40
 
+    def test_a_refund_whose_answer_was_lost_may_take_chapa_its_days(self, shop: Shop) -> None:
+        """Chapa answers every time that it has not gone back yet: that is no silence."""
+        order_id, tx_ref = surplus(shop)
+        shop.control.add_fault("refund", "timeout_after", seconds=1)
+        for _ in range(72):
+            shop.sweep()
+            shop.clock.advance(3600)
+        [refund] = shop.story(order_id).refunds
+        assert refund.status is RefundStatus.PENDING
+        shop.control.refund_status(refund.reference, "refunded", webhook=False)
+        run(shop, 8)
+        assert shop.payment(tx_ref).status is PaymentStatus.REFUNDED
+        assert len(shop.simulator.refunds) == 1
+
     def test_a_refund_that_chapa_takes_back_is_told(self, shop: Shop) -> None:
         order_id, tx_ref = surplus(shop)
         shop.control.switch(refund_ends="reversed")
@@ -313,6 +327,34 @@ class TestProviderEvents:
         run(shop)
         assert shop.story(order_id).order.status is OrderStatus.REFUNDED
         assert shop.story(order_id).order.due_at is None
+
+    @pytest.mark.parametrize(
+        ("kind", "details"),
+        [
+            ("wrong_tx_ref", {}),
+            ("wrong_currency", {}),
+            ("wrong_mode", {}),
+            ("says", {"word": "404"}),
+            ("says", {"word": "pending"}),
+            ("says", {"word": "failed/cancelled"}),
+            ("status", {"status": 404}),
+        ],
+    )
+    def test_a_doubt_stays_until_chapa_says_where_the_money_is(
+        self, shop: Shop, kind: str, details: dict[str, object]
+    ) -> None:
+        order_id, tx_ref = paid(shop)
+        shop.clock.advance(3)
+        shop.control.reverse(tx_ref, webhook=False)
+        shop.control.add_fault("verify", kind, times=2, **details)  # type: ignore[arg-type]
+        assert shop.notify(tx_ref, "charge.reversed").body == {"outcome": "deferred"}
+        shop.clock.advance(3)
+        shop.work()
+        assert shop.story(order_id).order.status is OrderStatus.PAID
+        assert shop.payment(tx_ref).in_doubt
+        run(shop)
+        assert shop.payment(tx_ref).status is PaymentStatus.REVERSED
+        assert shop.story(order_id).order.status is OrderStatus.REFUNDED
 
     def test_a_doubt_without_a_reason_ends_with_the_look_that_it_caused(self, shop: Shop) -> None:
         order_id, tx_ref = paid(shop)
