@@ -23,12 +23,13 @@ from samcli.yamlhelper import yaml_parse
 from operators.invariants import Confirmed, Told, violations
 from payments import signature
 from payments.backend import Backend
-from payments.chapa import Chapa
+from payments.chapa import READ_RETRIES, Chapa
 from payments.queue import Queue
 from payments.repository import Repository
 from payments.settings import SecretStore, Settings
 from payments.story import Payment, Story
 from sandbox.chapa.control import Control
+from sandbox.chapa.faults import DroppedError
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
 from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.simulator import Simulator
@@ -151,11 +152,14 @@ class Line(Adapter):
         self.interruptions: dict[str, Callable[[], object]] = {}
         self.around: Callable[[Any, Callable[[], Any]], Any] = lambda _, send: send()
         """What becomes of each request; it may send it, or not."""
+        self.patience = self.tries = 0.0
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         return self.around(request, lambda: self._send(request, *args, **kwargs))
 
     def _send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        self.patience = kwargs["timeout"][1]
+        self.tries = 1 + READ_RETRIES if request.method == "GET" else 1
         for part, action in list(self.interruptions.items()):
             if f"/{part}" in str(request.url):
                 del self.interruptions[part]
@@ -220,7 +224,7 @@ class Shop:
             clock=self.clock,
             rng=random.Random(7),
             send=self._deliver,
-            hold=self.clock.advance,
+            hold=self._wait_for_chapa,
         )
         self.control = Control(CHAPA_LOCAL, session_for(self.simulator))
         self.control.set(
@@ -296,6 +300,14 @@ class Shop:
             sleep=self._sleep,
             random_bytes=self.random.randbytes,
         )
+
+    def _wait_for_chapa(self, seconds: float) -> None:
+        """As long as there is patience, and a question's further tries are as slow."""
+        if seconds <= self.line.patience:
+            self.clock.advance(seconds)
+        else:
+            self.clock.advance(self.line.patience * self.line.tries)
+            raise DroppedError(reset=False)
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

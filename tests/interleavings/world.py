@@ -149,7 +149,7 @@ class World:
         Raises AssertionError for a promise that is broken now or then, or when there is no end.
         What is known to come to rest is not played again.
         """
-        state = self._digest()
+        state = self.digest()
         if state not in self._rests:
             assert self.shop.audit() == []
             self._rests[state] = self._sweep_until_rest()
@@ -159,13 +159,18 @@ class World:
     def _sweep_until_rest(self) -> "Rest":
         for sweeps in range(SWEEPS):
             self.work()
-            due = [int(item["due_at"]["N"]) for item in self._items() if _is_due_order(item)]
-            if not due:
+            due = self.next_due()
+            if due is None:
                 return Rest(sweeps, self._endings())
-            self.shop.clock.advance(max(0, min(due) - self.shop.now))
+            self.shop.clock.advance(max(0, due - self.shop.now))
             self._chapa_pays_back()
             self.sweep()
         raise AssertionError("there is always something left to do")
+
+    def next_due(self) -> int | None:
+        """When the schedule will next find something to do."""
+        due = [int(item["due_at"]["N"]) for item in self._items() if _is_due_order(item)]
+        return min(due, default=None)
 
     def _chapa_pays_back(self) -> None:
         """Within an hour, whether anybody asks or not."""
@@ -193,7 +198,8 @@ class World:
         rows = self._table.items.values()
         return [item.to_json()["Attributes"] for row in rows for item in row.values()]
 
-    def _digest(self) -> int:
+    def digest(self) -> int:
+        """The same for the same state, whatever led to it."""
         shop = self.shop
         chapa = [vars(payment) for payment in shop.simulator.payments.values()]
         state = (self._items(), chapa, shop.clock.now, shop.messages.remember(), shop.told)
