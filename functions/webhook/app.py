@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from payments import http, signature
 from payments.backend import Backend
-from payments.domain import Outcome
+from payments.domain import Decision, Outcome
 from payments.errors import (
     BadSignature,
     Busy,
@@ -23,9 +23,12 @@ from payments.errors import (
 )
 from payments.ids import order_id_of
 from payments.settle import defer, find, settle
+from payments.states import PaymentStatus
 from payments.telemetry import count, logger, metrics, scrub
 
 backend = Backend.from_environment()
+
+SUCCESS = "charge.success"
 
 MONEY_BACK = {"charge.refunded", "charge.reversed", "refund.success", "refund.reversed"}
 """Events after which a paid payment is asked about; the last two as one integrator met them."""
@@ -89,7 +92,7 @@ def _notified(bounded: Backend, note: Notification) -> str:
         story = find(bounded, note.tx_ref)
         money_back = note.event in MONEY_BACK
         decision = settle(bounded, story, note.tx_ref, money_back=money_back)
-        if decision.outcome in {Outcome.APPLIED, Outcome.DUPLICATE}:
+        if decision.outcome in {Outcome.APPLIED, Outcome.DUPLICATE} and not _early(decision, note):
             return decision.outcome
         doubt = note.tx_ref if money_back and decision.outcome is not Outcome.OPEN else None
         defer(bounded, decision.story, bounded.settings.verify_every_seconds, doubt)
@@ -103,6 +106,12 @@ def _notified(bounded: Backend, note: Notification) -> str:
         logger.error("webhook not deferred", tx_ref=note.tx_ref, kind=type(error).__name__)
         raise NotDeferred("Send this webhook again.", retry_after=60) from None
     return "deferred"
+
+
+def _early(decision: Decision, note: Notification) -> bool:
+    """Whether a success was told of a payment that was shut, and verify does not know of it yet."""
+    payment = decision.story.payment(note.tx_ref or "")
+    return note.event == SUCCESS and payment is not None and payment.status is PaymentStatus.CLOSED
 
 
 def _shown(tx_ref: str | None) -> str | None:

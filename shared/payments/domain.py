@@ -470,9 +470,12 @@ def looked(story: Story, now: int, *, unknown: bool, rules: Rules) -> Story:
     order = story.order
     # A last look that got no answer was no look: with it, a success would be lost sight of.
     doubtful = any(payment.in_doubt for payment in story.payments)
-    counts = not unknown or doubtful or bool(story.open_payments or story.open_refunds)
+    # One that somebody asked for between two others takes the place of neither.
+    asked_for = order.nudged_to is not None and order.nudged_to <= now
+    last = not (doubtful or story.open_payments or story.open_refunds)
+    counts = not last or not (unknown or asked_for)
     since = (order.unknown_since or now) if unknown else None
-    nudge = order.nudged_to if order.nudged_to is not None and order.nudged_to > now else None
+    nudge = None if asked_for else order.nudged_to
     # Without the look that was just taken: even one that changed nothing is stored, and with it the
     # next one.
     after = story.with_order(

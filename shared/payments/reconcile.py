@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from payments import domain
 from payments.backend import Backend
-from payments.domain import Outcome, Said
+from payments.domain import Outcome
 from payments.refunds import advance
 from payments.repository import Stale
 from payments.settle import apply, settle
@@ -77,9 +77,9 @@ def close(
     unknown: list[str] = []
     for tx_ref in (payment.tx_ref for payment in payments):
         cancelled = backend.chapa.cancel(tx_ref, backend.time_left)
-        said = backend.chapa.verify(tx_ref, backend.time_left)
-        story = apply(backend, story, tx_ref, said).story
-        if cancelled and said.said is not Said.UNKNOWN:
+        decision = apply(backend, story, tx_ref, backend.chapa.verify(tx_ref, backend.time_left))
+        story = decision.story
+        if cancelled and decision.outcome is not Outcome.UNKNOWN:
             shut.append(tx_ref)
         else:
             unknown.append(tx_ref)

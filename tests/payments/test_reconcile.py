@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from tests.shop import Died, Shop, die
@@ -258,3 +260,17 @@ class TestCrashes:
         shop.clock.advance(90)
         shop.sweep()
         assert shop.story(order_id).order.status == "expired"
+
+
+@pytest.mark.parametrize("kind", ["wrong_tx_ref", "wrong_currency", "wrong_mode"])
+def test_an_answer_about_another_payment_ends_no_order(shop: Shop, kind: Any) -> None:
+    """Chapa says failed, once the page is shut, but of something that is not ours."""
+    order_id, tx_ref = shop.begun()
+    shop.clock.advance(1800)
+    shop.control.add_fault("verify", kind)
+    shop.sweep()
+    assert shop.asked("verify", tx_ref) == 2
+    assert shop.story(order_id).order.status == "pending"
+    shop.clock.advance(120)
+    shop.sweep()
+    assert shop.story(order_id).order.status == "expired"

@@ -193,6 +193,31 @@ class TestLateSuccess:
         assert shop.payment(tx_ref).status == "review"
         assert shop.story(order_id).refunds == ()
 
+    def test_it_is_looked_into_a_moment_later_when_chapa_does_not_know_of_it_yet(
+        self, shop: Shop
+    ) -> None:
+        order_id, tx_ref = shop.begun({"LAST": 1})
+        shop.clock.advance(1800)
+        shop.sweep()
+        shop.clock.advance(3)
+        shop.control.add_fault("webhook", "early", n=1)
+        shop.control.pay(tx_ref, late=True)
+        assert shop.deliver()[:1] == [200]
+        assert shop.story(order_id).order.status == "expired"
+        shop.clock.advance(3)
+        shop.work()
+        assert shop.story(order_id).order.status == "paid"
+
+    def test_a_look_that_a_webhook_asked_for_is_none_of_the_last_ones(self, shop: Shop) -> None:
+        order_id, tx_ref = shop.begun({"LAST": 1})
+        shop.clock.advance(1800)
+        shop.sweep()
+        shop.clock.advance(3)
+        assert shop.notify(tx_ref).body == {"outcome": "deferred"}
+        shop.clock.advance(3)
+        shop.work()
+        assert shop.story(order_id).order.due_at == shop.now + 3600
+
     def test_it_is_found_when_its_webhook_was_lost(self, shop: Shop) -> None:
         order_id, tx_ref = shop.begun({"LAST": 1})
         shop.clock.advance(1800)
