@@ -228,7 +228,7 @@ def decide(
     payment = story.payment(tx_ref)
     if payment is None:
         raise KeyError(tx_ref)
-    if verification.said is not Said.PAID and _of_another(payment, verification, mode):
+    if verification.said is not Said.PAID and of_another(payment, verification, mode):
         # A success of something else is money that a person has to look at; the rest is nonsense.
         return Decision(story, Outcome.UNKNOWN)
     match verification.said:
@@ -265,7 +265,7 @@ def decide(
             return Decision(trusted(story, tx_ref), outcome)
 
 
-def _of_another(payment: Payment, said: Verification, mode: str) -> bool:
+def of_another(payment: Payment, said: Verification, mode: str) -> bool:
     """Whether an answer names another payment than the one that Chapa was asked about.
 
     Its amount says nothing here: nobody knows what Chapa shows of one that was refunded in part.

@@ -82,15 +82,20 @@ def advance(backend: Backend, story: Story, refund: Refund) -> tuple[Story, bool
         # see whether all of the money went back already.
         said = backend.chapa.verify(refund.tx_ref, backend.time_left)
         payment = story.payment(refund.tx_ref)
+        if (
+            payment is None
+            or said.said in {Said.UNKNOWN, Said.OPEN, Said.FAILED}
+            or domain.of_another(payment, said, backend.chapa.mode)
+        ):
+            # It was paid once: what denies it says no more about its money than silence does.
+            return story, True
         if said.said is Said.REVERSED:
             return apply(backend, story, refund.tx_ref, said).story, False
-        if said.said is Said.REFUNDED and payment and refund.amount == payment.paid_amount:
+        whole = refund.amount == payment.paid_amount
+        if said.said is Said.REFUNDED and whole:
             return _ended(backend, story, refund, Said.REFUNDED), False
-        if said.said is Said.UNKNOWN:
-            return story, True
         if refund.status is RefundStatus.PENDING:
             # Chapa has it, and takes days. Of a part nothing can be learned without a handle.
-            whole = payment is not None and refund.amount == payment.paid_amount
             return story, not whole
     return _ask_for(backend, story, refund)
 

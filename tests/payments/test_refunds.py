@@ -164,6 +164,34 @@ class TestOwedBack:
         assert shop.payment(tx_ref).status is PaymentStatus.REFUNDED
         assert len(shop.simulator.refunds) == 1
 
+    def test_another_payment_that_was_refunded_is_not_ours(self, shop: Shop) -> None:
+        """Asked about the payment after an answer was lost, Chapa tells of somebody else's."""
+        order_id, tx_ref = surplus(shop)
+        shop.control.add_fault("refund", "timeout_before", seconds=1)
+        shop.sweep()
+        payment = shop.simulator.find(tx_ref)
+        assert payment is not None
+        payment.status = "refunded"
+        shop.control.add_fault("verify", "wrong_tx_ref", times=1)
+        shop.clock.advance(600)
+        shop.sweep()
+        assert shop.asked("refund") == 1
+        assert shop.payment(tx_ref).status is PaymentStatus.SURPLUS
+        assert shop.story(order_id).refunds[0].status is RefundStatus.REQUESTED
+
+    @pytest.mark.parametrize("word", ["404", "pending", "failed/cancelled"])
+    def test_who_denies_the_payment_is_not_asked_to_pay_it_back_again(
+        self, shop: Shop, word: str
+    ) -> None:
+        surplus(shop)
+        shop.control.add_fault("refund", "timeout_after", seconds=1)
+        shop.sweep()
+        shop.control.add_fault("verify", "says", word=word)
+        shop.clock.advance(600)
+        shop.sweep()
+        assert shop.asked("verify") >= 2
+        assert shop.asked("refund") == 1
+
     def test_a_refund_that_chapa_takes_back_is_told(self, shop: Shop) -> None:
         order_id, tx_ref = surplus(shop)
         shop.control.switch(refund_ends="reversed")
