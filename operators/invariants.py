@@ -88,7 +88,7 @@ def violations(
     `confirmed` are all payments that Chapa took money for, if that is known. `settled` says that
     the ordinary machinery had its time: then nothing that Chapa confirms may still be waiting.
     """
-    orders, stock = _sorted(items)
+    orders, stock = sorted_out(items)
     found = list(_stock(stock, orders.values(), units or {}))
     for order in orders.values():
         for check in (_order, _payments, _refunds, _ledger, _due):
@@ -103,9 +103,10 @@ def violations(
     return found
 
 
-def _sorted(
+def sorted_out(
     items: Iterable[Mapping[str, Any]],
 ) -> tuple[dict[str, Order], dict[str, dict[str, Any]]]:
+    """The orders by their id, and the products by their SKU."""
     parts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for item in items:
         parts[item["pk"]["S"]].append(item)

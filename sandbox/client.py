@@ -5,9 +5,13 @@ queue, is reached as an operator reaches it, through AWS.
 """
 
 import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any, NamedTuple, Self
 from urllib.parse import urljoin
@@ -15,11 +19,14 @@ from urllib.parse import urljoin
 import requests
 from boto3.dynamodb.types import TypeDeserializer
 
+from operators.invariants import Confirmed
+from payments.domain import Rules
+from payments.settings import Settings
 from payments.signature import sign
 from sandbox.chapa.control import Control
 from sandbox.chapa.faults import Call
 from sandbox.chapa.journal import Entry
-from sandbox.stack import Description
+from sandbox.stack import CREDENTIALS, ROOT, Description
 from sandbox.stack import client as aws_client
 
 PATIENCE = 30
@@ -80,6 +87,8 @@ class Client:
         self._table = self.aws("dynamodb")
         self._lambda = self.aws("lambda")
         self._sqs = self.aws("sqs")
+        self.units: dict[str, int] = {}
+        """How many there are of each product that was put up for sale here, wherever they went."""
 
     def __enter__(self) -> Self:
         return self
@@ -150,14 +159,12 @@ class Client:
         return self.ask("GET", f"/payments/{tx_ref}{query}", user=user)
 
     def visit(self, url: str) -> Page:
-        return Page(url, self._session.get(url, timeout=PATIENCE))
+        """From any thread, as `press`."""
+        return Page(url, _browse("GET", url))
 
     def press(self, page: Page, button: str) -> str:
-        """Press a button of the page's form; where the customer is sent then."""
-        answer = self._session.post(
-            page.target, data=page.buttons[button], timeout=PATIENCE, allow_redirects=False
-        )
-        return answer.headers["Location"]
+        """Press a button of the page's form; where the customer is sent then, if anywhere."""
+        return _browse("POST", page.target, page.buttons[button]).headers.get("Location", "")
 
     # Chapa, or somebody who pretends to be.
 
@@ -190,7 +197,34 @@ class Client:
         )
         return [entry.status for entry in entries]
 
+    def confirmed(self) -> list[Confirmed]:
+        """All that Chapa took money for, and what it gave back."""
+        return [
+            Confirmed(
+                payment["tx_ref"],
+                _minor_units(payment["amount"]),
+                sum(
+                    _minor_units(refund["amount"])
+                    for refund in payment["refunds"]
+                    if refund["status"] == "refunded"
+                ),
+            )
+            for payment in self.chapa.payments()
+            if payment["status"] in {"success", "refunded", "reversed"}
+        ]
+
     # Behind the counter.
+
+    def sell(self, sku: str, units: int, price: int) -> None:
+        """Put a product into the catalogue; `price` is in minor units."""
+        self.units[sku] = units
+        numbers = {"unit_price": price, "available": units, "reserved": 0, "committed": 0}
+        words = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": sku, "currency": "ETB"}
+        self._table.put_item(
+            TableName=self.stack["table_name"],
+            Item={k: {"S": v} for k, v in words.items()}
+            | {k: {"N": str(v)} for k, v in numbers.items()},
+        )
 
     def sweep(self) -> dict[str, int]:
         """Run what the schedule runs every minute; its answer."""
@@ -246,6 +280,50 @@ class Client:
         names = ("", "NotVisible", "Delayed")
         return sum(int(counts[f"ApproximateNumberOfMessages{name}"]) for name in names)
 
+    @property
+    def rules(self) -> Rules:
+        return Settings.from_environment(self._variables("reconcile")).rules
+
+    def _variables(self, function: str) -> dict[str, str]:
+        name = self.stack["functions"][function]
+        configuration = self._lambda.get_function_configuration(FunctionName=name)
+        return dict(configuration["Environment"]["Variables"])
+
+    def logged(self, words: str = "", function: str = "") -> Iterator[tuple[str, str]]:
+        """Log lines with these words, of one function or of all, each with its log group."""
+        logs = self.aws("logs")
+        pattern = {"filterPattern": f'"{words}"'} if words else {}
+        for group in logs.describe_log_groups()["logGroups"]:
+            name = group["logGroupName"]
+            if not name.endswith(f"/{function}" if function else ""):
+                continue
+            for page in logs.get_paginator("filter_log_events").paginate(
+                logGroupName=name, **pattern
+            ):
+                yield from ((name, event["message"]) for event in page["events"])
+
+    def operate(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
+        """What an operator types, on this stack: exit code, answer and complaint."""
+        done = subprocess.run(
+            [sys.executable, "-m", "operators", *arguments],
+            cwd=ROOT,
+            env={
+                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **CREDENTIALS,
+                "PYTHONPATH": "shared",
+                "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
+                "AWS_DEFAULT_REGION": self.stack["region"],
+                "AWS_CONFIG_FILE": os.devnull,
+                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+                "NO_PROXY": "127.0.0.1",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        return done.returncode, answer, done.stderr
+
     def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Answer:
         return until(
             lambda: self.order(order_id, user=user),
@@ -256,6 +334,16 @@ class Client:
     def await_worker(self) -> None:
         """Until nothing waits for the worker and it has ended."""
         until(lambda: self.queued("reconcile"), lambda n: n == 0, "the queue is empty")
+
+
+def _minor_units(amount: str) -> int:
+    return int(Decimal(amount) * 100)
+
+
+def _browse(method: str, url: str, fields: Mapping[str, str] | None = None) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.request(method, url, data=fields, timeout=PATIENCE, allow_redirects=False)
 
 
 def until[T](look: Callable[[], T], good: Callable[[T], bool], what: str) -> T:

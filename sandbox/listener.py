@@ -23,9 +23,14 @@ class Listener:
         while messages := self._sqs.receive_message(
             QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=0 if fresh else seconds
         ).get("Messages"):
-            for message in messages:
-                fresh.append(json.loads(message["Body"]))
-                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+            fresh += [json.loads(message["Body"]) for message in messages]
+            self._sqs.delete_message_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
+                    for number, message in enumerate(messages)
+                ],
+            )
         self.heard += fresh
         return fresh
 

@@ -77,7 +77,8 @@ class Description(TypedDict):
 class Stack:
     """One running stack. With port 0 everything listens on free ports.
 
-    `params` are template parameters; `chapa_url` is a provider to use instead of the simulator.
+    `params` are template parameters; `chapa_url` is a provider to use instead of the simulator,
+    `seed` is of the simulator's chance.
     With `enforce_permissions` a function may do what its policies in the template allow and no
     more, and the credentials must be those of `client`; otherwise any will do.
     Raises StackError with one sentence when it cannot be started.
@@ -91,6 +92,7 @@ class Stack:
         chapa_url: str = "",
         params: Mapping[str, str] | None = None,
         retry_seconds: float = 2,
+        seed: str | None = None,
         enforce_permissions: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -99,6 +101,7 @@ class Stack:
         self.chapa_url = chapa_url.rstrip("/")
         self.params = dict(params or {})
         self.retry_seconds = retry_seconds
+        self.seed = seed
         self.description: Description | None = None
         self.enforce_permissions = enforce_permissions
         self._say = say
@@ -152,6 +155,18 @@ class Stack:
         if self.description is None:
             raise StackError("The stack is not running.")
         return client(service, self.description["endpoint_url"])
+
+    def workers(self) -> dict[int, str]:
+        """The processes in which functions run now, by id, each with the function's name."""
+        if self.description is None:
+            raise StackError("The stack is not running.")
+        names = {full: name for name, full in self.description["functions"].items()}
+        found = {}
+        for process in self._processes():
+            for pid in process.members() if process.name == "ministack" else []:
+                if name := names.get(_variable(pid, "AWS_LAMBDA_FUNCTION_NAME")):
+                    found[pid] = name
+        return found
 
     def _refuse_to_start_twice(self) -> None:
         running = [process for process in self._processes() if process.running]
@@ -207,6 +222,8 @@ class Stack:
                 "--api-key": api_key,
                 "--retry-seconds": self.retry_seconds,
             }
+            if self.seed is not None:
+                arguments["--seed"] = self.seed
             self._launch(
                 "chapa",
                 [sys.executable, "-m", "sandbox.chapa"]
@@ -349,7 +366,7 @@ class Process:
     @property
     def running(self) -> bool:
         """Whether it, or anything that it started, is still there."""
-        return bool(self._members())
+        return bool(self.members())
 
     def end(self) -> bool:
         """Ends its whole session, by force when it does not end by itself. False: it had ended."""
@@ -357,7 +374,7 @@ class Process:
             return False
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + STOP_SECONDS
-            for pid in self._members():
+            for pid in self.members():
                 _kill(pid, number)
             while time.monotonic() < deadline:
                 if not self.running:
@@ -365,7 +382,8 @@ class Process:
                 time.sleep(0.02)
         raise StackError(f"{self.name} (process {self.pid}) does not end.")
 
-    def _members(self) -> list[int]:
+    def members(self) -> list[int]:
+        """It and all that it started, as far as they live."""
         if self.boot_id != _boot_id():
             return []
         if _started_at(self.pid) not in ("", self.started_at):
@@ -617,6 +635,16 @@ def _status(pid: int) -> list[str]:
 def _session(pid: int) -> int:
     fields = _status(pid)
     return int(fields[3]) if fields else 0
+
+
+def _variable(pid: int, name: str) -> str:
+    """What a process was started with in its environment; empty when it has ended."""
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    started_with = dict(pair.decode(errors="replace").partition("=")[::2] for pair in pairs)
+    return started_with.get(name, "")
 
 
 def _started_at(pid: int) -> str:

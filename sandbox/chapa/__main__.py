@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import random
 import signal
 import sys
 import threading
@@ -29,6 +30,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--retry-seconds", type=float, default=600, help="between two attempts at a webhook"
     )
+    parser.add_argument("--seed", help="of all chance, so that it falls the same way again")
     return parser
 
 
@@ -46,7 +48,8 @@ def main() -> int:
             "--webhook-url must be http(s) and needs --webhook-secret; --retry-seconds must be > 0"
         )
     try:
-        server = Server(Simulator(settings, api_keys=given.api_key), given.port)
+        rng = None if given.seed is None else random.Random(given.seed)  # noqa: S311
+        server = Server(Simulator(settings, api_keys=given.api_key, rng=rng), given.port)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         why = "another program is using it" if taken else error.strerror

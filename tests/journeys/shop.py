@@ -1,9 +1,6 @@
 """The deployed shop as the journeys use it: a client that also makes products, and time pass."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +12,6 @@ from typing import Any
 import requests
 
 from sandbox.client import Answer, Client, until
-from sandbox.stack import CREDENTIALS, ROOT, Description
 
 CUSTOMER = {
     "first_name": "Birtukan",
@@ -31,22 +27,10 @@ PRICE = 45_050
 class Shop(Client):
     _numbers = count(1)
 
-    def __init__(self, stack: Description) -> None:
-        super().__init__(stack)
-        self.units: dict[str, int] = {}
-        """How many of each product there are, wherever they went."""
-
     def product(self, units: int = 10, sku: str | None = None) -> str:
         """A product that no other test sells; its SKU."""
         sku = sku or f"product-{next(self._numbers)}"
-        self.units[sku] = units
-        numbers = {"unit_price": PRICE, "available": units, "reserved": 0, "committed": 0}
-        words = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": sku, "currency": "ETB"}
-        self._table.put_item(
-            TableName=self.stack["table_name"],
-            Item={k: {"S": v} for k, v in words.items()}
-            | {k: {"N": str(v)} for k, v in numbers.items()},
-        )
+        self.sell(sku, units, PRICE)
         return sku
 
     def ordered(self, sku: str, quantity: int = 2, *, user: str = "abebe") -> str:
@@ -161,24 +145,6 @@ class Shop(Client):
         with self.reconfigured(function, Environment={"Variables": known | variables}):
             yield
 
-    def _variables(self, function: str) -> dict[str, str]:
-        name = self.stack["functions"][function]
-        configuration = self._lambda.get_function_configuration(FunctionName=name)
-        return dict(configuration["Environment"]["Variables"])
-
-    def logged(self, words: str = "", function: str = "") -> Iterator[tuple[str, str]]:
-        """Log lines with these words, of one function or of all, each with its log group."""
-        logs = self.aws("logs")
-        pattern = {"filterPattern": f'"{words}"'} if words else {}
-        for group in logs.describe_log_groups()["logGroups"]:
-            name = group["logGroupName"]
-            if not name.endswith(f"/{function}" if function else ""):
-                continue
-            for page in logs.get_paginator("filter_log_events").paginate(
-                logGroupName=name, **pattern
-            ):
-                yield from ((name, event["message"]) for event in page["events"])
-
     def counted(self, metric: str) -> int:
         """What the functions have counted under this name, as CloudWatch would read their logs."""
         found = 0
@@ -187,28 +153,6 @@ class Shop(Client):
                 told = json.loads(line)
                 found += int(sum(told[metric])) if "_aws" in told and metric in told else 0
         return found
-
-    def operate(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
-        """What an operator types, on this stack: exit code, answer and complaint."""
-        done = subprocess.run(
-            [sys.executable, "-m", "operators", *arguments],
-            cwd=ROOT,
-            env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-                **CREDENTIALS,
-                "PYTHONPATH": "shared",
-                "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
-                "AWS_DEFAULT_REGION": self.stack["region"],
-                "AWS_CONFIG_FILE": os.devnull,
-                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-                "NO_PROXY": "127.0.0.1",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
-        return done.returncode, answer, done.stderr
 
     def chapa_answers(self) -> bool:
         try:

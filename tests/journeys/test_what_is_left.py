@@ -3,9 +3,7 @@
 Its name puts it last. Alone it has its own journey to look at.
 """
 
-from decimal import Decimal
-
-from operators.invariants import Confirmed, violations
+from operators.invariants import violations
 from sandbox.client import until
 from tests.journeys.shop import CUSTOMER, Shop
 
@@ -53,25 +51,12 @@ def test_no_function_failed_for_a_reason_of_its_own(shop: Shop) -> None:
 
 def broken(shop: Shop, *, settled: bool) -> list[str]:
     """What the one checker of promises says of the whole table, and of all that Chapa took."""
-    confirmed = [
-        Confirmed(
-            payment["tx_ref"],
-            minor_units(payment["amount"]),
-            sum(minor_units(r["amount"]) for r in payment["refunds"] if r["status"] == "refunded"),
-        )
-        for payment in shop.chapa.payments()
-        if payment["status"] in {"success", "refunded", "reversed"}
-    ]
     return violations(
         shop.items(),
         units=shop.units,
-        confirmed=confirmed,
+        confirmed=shop.confirmed(),
         settled=settled,
     )
-
-
-def minor_units(amount: str) -> int:
-    return int(Decimal(amount) * 100)
 
 
 def test_every_promise_holds_for_all_that_was_done(shop: Shop) -> None:
