@@ -1,0 +1,1 @@
+"""`make soak`: a market day on the local stack, on which a tenth of everything goes wrong."""

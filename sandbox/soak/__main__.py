@@ -1,0 +1,438 @@
+"""`make soak`: thousands of orders through the deployed local stack, where a tenth goes wrong.
+
+Customers do what customers do, many at once. Meanwhile Chapa times out, errs, and loses, doubles,
+delays and forges its webhooks, and processes of functions are killed in the midst of their work.
+Then the trouble ends, the schedule gets its time, and it is checked that every promise holds, and
+that what each customer was told agrees with the table and with Chapa.
+"""
+
+import argparse
+import json
+import os
+import random
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.box import ASCII2, ROUNDED, Box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from operators.invariants import Order, sorted_out, violations
+from sandbox.chapa.journal import Entry
+from sandbox.client import Client, TooLate
+from sandbox.listener import Listener
+from sandbox.soak.customers import PLENTIFUL, SCARCE, Customer, Life, let_live
+from sandbox.soak.judge import World, unpublished, untrue
+from sandbox.soak.story import Story
+from sandbox.soak.trouble import Kill, Reaper, Repeated, make_chapa_faulty
+from sandbox.stack import STATE, Stack, StackError
+
+PARAMS = {
+    # Half an hour of a shop's time is half a minute here.
+    "OrderTtlSeconds": "30",
+    "LeaseSeconds": "8",
+    "WaitSeconds": "2",
+    "LookAfterSeconds": "3,5,10",
+    "LastLookAfterSeconds": "5,10",
+    "VerifyEverySeconds": "1",
+    "ReviewAfterSeconds": "900",
+    "RepublishAfterSeconds": "45",
+    "RequestsPerSecond": "10000",
+    "RequestBurst": "5000",
+    "ReturnUrl": "https://shop.example/thanks",
+}
+
+HIDDEN_SECONDS = "15"
+"""For how long a message is hidden whose worker was killed; it is six minutes on AWS."""
+
+SWEEP_SECONDS = 2.0
+REST_SECONDS = 240
+"""The longest that the schedule may take until nothing is left to be done."""
+
+
+SHOWN = 50
+"""Findings that are shown; the rest stands in a file."""
+
+type Figure = tuple[str, int | str]
+"""Its name in plain words; two spaces before it make it a part of the one above."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    orders: int
+    clients: int
+    seed: str
+    faults: float
+    """Percent of Chapa's answers that go wrong."""
+    kills: float
+    """Processes killed to a hundred requests of customers."""
+
+
+@dataclass
+class Day:
+    """What came of it."""
+
+    settings: Settings
+    customers: list[Customer] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    items: list[dict[str, Any]] = field(default_factory=list)
+    """The table in the end, in DynamoDB's JSON."""
+    at_chapa: list[dict[str, Any]] = field(default_factory=list)
+
+    def evidence(self) -> dict[str, Any]:
+        """All that is needed to look into a finding."""
+        return {
+            "findings": self.findings,
+            "stories": [asdict(customer.story) for customer in self.customers],
+            "at_chapa": self.at_chapa,
+            "items": self.items,
+        }
+
+
+class Soak:
+    """One market day on one stack. `run` returns what came of it."""
+
+    def __init__(
+        self, stack: Stack, shop: Client, settings: Settings, say: Callable[[str], None]
+    ) -> None:
+        self.day = Day(settings)
+        self._stack = stack
+        self._shop = shop
+        self._say = say
+        self._reaper = Reaper(stack, settings.seed)
+        self._listener = Listener(shop.stack)
+        self._sweeps = self._sweeps_in_trouble = 0
+        self._redriven = 0
+
+    def run(self) -> Day:
+        self._open_the_shop()
+        started = time.monotonic()
+        self._sell()
+        sold = time.monotonic()
+        self._come_to_rest()
+        rested = time.monotonic()
+        for customer in self.day.customers:
+            customer.looks_again()
+        self._say("Everybody looked once more. Judging ...")
+        self._judge(sold - started, rested - sold)
+        return self.day
+
+    def _open_the_shop(self) -> None:
+        settings, shop = self.day.settings, self._shop
+        prices = random.Random(f"{settings.seed}/prices")  # noqa: S311
+        for sku, units in (PLENTIFUL | SCARCE).items():
+            shop.sell(sku, units, prices.randint(100, 500_000))
+        shop.aws("sqs").set_queue_attributes(
+            QueueUrl=shop.stack["queues"]["reconcile"],
+            Attributes={"VisibilityTimeout": HIDDEN_SECONDS},
+        )
+        make_chapa_faulty(shop.chapa, settings.faults / 100)
+
+    def _sell(self) -> None:
+        settings, shop = self.day.settings, self._shop
+
+        def arriving() -> Iterator[Life[None]]:
+            for number in range(settings.orders):
+                customer = Customer(number, settings.seed, shop)
+                self.day.customers.append(customer)
+                yield customer.life()
+
+        pauses = random.Random(f"{settings.seed}/pauses")  # noqa: S311
+        tasks = [
+            Repeated("schedule", lambda: SWEEP_SECONDS, self._sweep),
+            Repeated("listener", lambda: 1.0, self._listener.listen),
+            Repeated("progress", lambda: 15.0, self._progress),
+            Repeated("reaper", lambda: pauses.uniform(0, 0.5), self._reap),
+        ]
+        with ExitStack() as meanwhile:
+            for task in tasks:
+                meanwhile.enter_context(task)
+            let_live(arriving(), settings.clients)
+        self._progress()
+        for task in tasks:
+            for error in task.failures:
+                self._find(f"the {task.name} failed: {type(error).__name__}: {error}")
+
+    def _sweep(self) -> None:
+        """What the schedule runs every minute; a killed sweep is followed by another."""
+        began = time.time()
+        try:
+            self._shop.sweep()
+        except RuntimeError:
+            if not any(k.function == "expire" and k.at >= began for k in self._reaper.kills):
+                raise
+        else:
+            self._sweeps += 1
+
+    def _reap(self) -> None:
+        """In step with the work and not with the time, so that a slow machine gets on, too."""
+        requests = sum(len(customer.story.heard) for customer in self.day.customers)
+        if len(self._reaper.kills) < requests * self.day.settings.kills / 100:
+            self._reaper.strike()
+
+    def _progress(self) -> None:
+        day = self.day
+        paid = sum(bool(customer.story.paid) for customer in day.customers)
+        self._say(
+            f"{len(day.customers)} of {day.settings.orders} customers came, {paid} have paid,"
+            f" {len(self._reaper.kills)} processes killed"
+        )
+
+    def _come_to_rest(self) -> None:
+        """No more trouble: Chapa answers, nobody is killed, and webhooks need not come any more."""
+        shop = self._shop
+        self._say("The trouble is over; the schedule gets its time ...")
+        shop.chapa.clear_faults()
+        shop.chapa.switch(webhook_delivery="lost")
+        self._sweeps_in_trouble = self._sweeps
+        deadline = time.monotonic() + REST_SECONDS
+        while left := self._left_to_do():
+            if time.monotonic() > deadline:
+                self._find(f"after {REST_SECONDS} s of rest there are still {left}")
+                return
+            self._bank_works_off_refunds()
+            if shop.queued("dead_letter"):
+                code, answer, complaint = shop.operate("redrive")
+                self._redriven += int(answer.get("redriven", 0))
+                if code:
+                    self._find(f"the dead letters could not be redriven: {complaint}")
+            self._sweep()
+            with suppress(TooLate):  # The next round says what is left.
+                shop.await_worker()
+            self._listener.listen()
+            time.sleep(0.5)
+
+    def _left_to_do(self) -> str:
+        """What is still due, marked or queued; empty when nothing can happen by itself any more."""
+        due = Counter(
+            "events to publish" if item["sk"]["S"].startswith("EVENT#") else "orders to look at"
+            for item in self._shop.items()
+            if "due_at" in item
+        )
+        due.update(
+            {name: self._shop.queued(name) for name in ("reconcile", "dead_letter")},
+        )
+        return ", ".join(f"{number} {what}" for what, number in due.items() if number)
+
+    def _bank_works_off_refunds(self) -> None:
+        """Days pass at the bank, also for a refund of which nobody kept the handle."""
+        for payment in self._shop.chapa.payments():
+            for refund in payment["refunds"]:
+                if refund["status"] not in {"refunded", "reversed"}:
+                    self._shop.chapa.refund_status(refund["ref_id"], "refunded", webhook=False)
+
+    def _find(self, finding: str) -> None:
+        self.day.findings.append(finding)
+
+    def _judge(self, selling: float, resting: float) -> None:
+        shop, day = self._shop, self.day
+        self._listener.listen(seconds=1)
+        items = day.items = shop.items()
+        day.at_chapa = shop.chapa.payments()
+        orders, _ = sorted_out(items)
+        day.findings += violations(
+            items,
+            shop.rules,
+            int(time.time()),
+            units=shop.units,
+            confirmed=shop.confirmed(),
+            settled=True,
+        )
+        world = World(
+            orders=orders,
+            at_chapa={payment["tx_ref"]: payment for payment in day.at_chapa},
+            units=shop.units,
+            kills=self._reaper.kills,
+            chapa_was_faulty=bool(day.settings.faults),
+        )
+        stories = [customer.story for customer in day.customers]
+        day.findings += untrue(stories, world)
+        published = [str(event["detail"]["id"]) for event in self._listener.heard]
+        day.findings += unpublished(orders, published)
+        webhooks = shop.calls("webhook")
+        day.findings += believed(webhooks)
+        day.findings += [
+            f"a function failed for a reason of its own: {line}"
+            for _, line in shop.logged("bug")
+            if '"message":"bug"' in line
+        ]
+        day.figures = [
+            *told_by_clients(stories),
+            *done_to_us(shop.chapa.used_faults(), webhooks, self._reaper.kills),
+            *done_by_us(orders.values(), published, webhook_outcomes(shop)),
+            ("questions to Chapa about a payment", len(shop.calls("verify"))),
+            ("dead letters, all redriven", self._redriven),
+            ("sweeps while there was trouble", self._sweeps_in_trouble),
+            ("sweeps until all was at rest", self._sweeps - self._sweeps_in_trouble),
+            ("seconds of trouble", round(selling)),
+            ("seconds until all was at rest", round(resting)),
+            ("orders a second", f"{len(orders) / selling:.1f}"),
+            ("findings", len(day.findings)),
+        ]
+
+
+def believed(webhooks: Iterable[Entry]) -> Iterator[str]:
+    """Forged webhooks that were not refused. One whose process was killed was not either."""
+    for entry in webhooks:
+        if "forged" in entry.faults and entry.status not in {401, 500, 502, None}:
+            yield f"a forged webhook about {entry.tx_ref} was answered {entry.status}"
+
+
+def told_by_clients(stories: Sequence[Story]) -> Iterator[Figure]:
+    heard = [heard for story in stories for heard in story.heard]
+
+    def answered(status: int, *calls: str) -> int:
+        return sum(each.status == status and each.call in calls for each in heard)
+
+    yield "customers", len(stories)
+    yield "requests of customers", len(heard)
+    yield "orders placed", answered(201, "place", "place again")
+    yield "orders found sold out", sum(each.code == "out_of_stock" for each in heard)
+    yield "pages of Chapa handed out", answered(201, "initialize")
+    yield "payments made at Chapa", sum(len(story.paid) for story in stories)
+    yield "same order found again by its key", answered(200, "place", "place again")
+    yield "same page handed out again", answered(200, "initialize")
+    for status, number in sorted(Counter(each.status for each in heard).items()):
+        if status >= 500 or not status:
+            yield f"requests answered {status or 'not at all'}, and tried again", number
+
+
+def done_to_us(
+    used: Mapping[tuple[str, str], int], webhooks: Sequence[Entry], kills: Sequence[Kill]
+) -> Iterator[Figure]:
+    ours = {kind: n for (call, kind), n in used.items() if call == "webhook"}
+    answers: Counter[str] = Counter()
+    for (call, kind), number in used.items():
+        if call not in {"webhook", "callback"}:
+            answers[kind] += number
+    yield "faults of Chapa's answers", answers.total()
+    for kind, number in answers.most_common():
+        yield f"  {kind.replace('_', ' ')}", number
+    yield "webhooks sent, every attempt counted", sum("lost" not in w.faults for w in webhooks)
+    for kind, number in sorted(ours.items(), key=lambda each: -each[1]):
+        yield f"  {kind.replace('_', ' ')}", number
+    yield "processes killed", len(kills)
+    for function, number in Counter(kill.function for kill in kills).most_common():
+        yield f"  {function}", number
+    yield "  of all these in the midst of work", sum(kill.working for kill in kills)
+
+
+def done_by_us(
+    orders: Iterable[Order], published: Sequence[str], outcomes: Mapping[str, int]
+) -> Iterator[Figure]:
+    events = Counter(event.name for order in orders for event in order.ledger)
+    yield "transitions, each a line of a ledger", events.total()
+    for name, number in events.most_common():
+        yield f"  {name}", number
+    yield "events heard on the bus", len(published)
+    yield "  of these heard before", len(published) - len(set(published))
+    yield "webhooks settled at once, or absorbed", sum(outcomes.values())
+    for outcome, number in sorted(outcomes.items(), key=lambda each: -each[1]):
+        yield f"  {outcome}", number
+
+
+def webhook_outcomes(shop: Client) -> Counter[str]:
+    outcomes: Counter[str] = Counter()
+    for _, line in shop.logged("outcome", "webhook"):
+        with suppress(ValueError):
+            told = json.loads(line)
+            if told.get("message") == "webhook":
+                outcomes[told["outcome"]] += 1
+    return outcomes
+
+
+def soak(settings: Settings, state_dir: Path, say: Callable[[str], None]) -> Day:
+    """Raises StackError when there is no stack to soak."""
+    say("Starting a local AWS and a Chapa to practise on ...")
+    stack = Stack(state_dir, params=PARAMS, seed=settings.seed, say=say)
+    with stack as description, Client(description) as shop:
+        return Soak(stack, shop, settings, say).run()
+
+
+def table(figures: Iterable[Figure], box: Box) -> Table:
+    shown = Table(box=box)
+    shown.add_column("Figure")
+    shown.add_column("Count", justify="right")
+    for name, count in figures:
+        shown.add_row(Text(name), f"{count:,}" if isinstance(count, int) else count)
+    return shown
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Each setting is an argument, or a variable of the environment in capitals."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Each is also read from the environment: make soak ORDERS=500 SEED=17",
+    )
+    settings: list[tuple[str, type, object, str]] = [
+        ("orders", int, 2000, "how many customers come"),
+        ("clients", int, 8, "how many of them act at once"),
+        ("seed", str, None, "of all chance; a run can be repeated as far as threads allow"),
+        ("faults", float, 10, "percent of Chapa's answers that go wrong"),
+        ("kills", float, 1, "processes killed to a hundred requests of customers"),
+    ]
+    for name, kind, default, meaning in settings:
+        given = os.environ.get(name.upper()) or default
+        parser.add_argument(f"--{name}", type=kind, default=given, help=f"{meaning} ({default})")
+    parser.add_argument("--state", type=Path, default=STATE, help="where it keeps its files")
+    return parser
+
+
+def main() -> int:
+    started = time.monotonic()
+    given = arguments().parse_args()
+    settings = Settings(
+        given.orders, given.clients, given.seed or secrets.token_hex(4), given.faults, given.kills
+    )
+    console = Console(highlight=False)
+
+    def say(line: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - started), 60)
+        console.print(Text(f"{minutes:3}:{seconds:02}  {line}"), soft_wrap=True)
+
+    # A polite end is an end like Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    given.state.mkdir(parents=True, exist_ok=True)
+    # One of its own, so that it does not disturb the stack of `make up`.
+    state_dir = Path(tempfile.mkdtemp(prefix="soak-", dir=given.state))
+    say(f"The seed of all chance is {settings.seed}.")
+    try:
+        day = soak(settings, state_dir, say)
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        shutil.rmtree(state_dir, ignore_errors=True)
+        return 130
+    console.print()
+    console.print(table(day.figures, ROUNDED if console.is_terminal else ASCII2))
+    took = f"{time.monotonic() - started:.0f} s"
+    if day.findings:
+        for finding in day.findings[:SHOWN]:
+            console.print(Text(f"NOT SO: {finding}"), soft_wrap=True)
+        evidence = state_dir / "findings.json"
+        evidence.write_text(json.dumps(day.evidence(), indent=2, default=str))
+        console.print(f"{len(day.findings)} findings, in {took}. All of them, with the table and")
+        console.print(f"every story, are in {evidence}; SEED={settings.seed}.", soft_wrap=True)
+        return 1
+    console.print(f"Every promise held, and every customer was told the truth, in {took}.")
+    shutil.rmtree(state_dir, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
