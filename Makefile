@@ -20,7 +20,7 @@ help:
 	@echo 'make demo    show the whole way of a payment on a local AWS'
 	@echo 'make test    check style, types and template, and run every test'
 	@echo 'make nightly the same tests, searching for hours of schedules and histories instead of a minute'
-	@echo 'make soak    thousands of orders on a local AWS where a tenth of everything goes wrong'
+	@echo 'make soak    thousands of orders on a local AWS where a tenth of everything goes wrong (ORDERS=2000 SEED=...)'
 	@echo 'make bite    plant known bugs one at a time, and see that a test finds each'
 	@echo 'make up      start the local AWS and the Chapa simulator, deploy, and keep them running'
 	@echo 'make down    stop them'

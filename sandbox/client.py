@@ -180,7 +180,7 @@ class Client:
     def call_back(self, tx_ref: str) -> Answer:
         return self.ask("GET", f"/webhooks/chapa?trx_ref={tx_ref}&ref_id=APx&status=success")
 
-    def calls(self, call: Call, tx_ref: str | None = None) -> list[Entry]:
+    def calls(self, call: Call | None = None, tx_ref: str | None = None) -> list[Entry]:
         """What Chapa was asked, or sent."""
         return self.chapa.journal(call, tx_ref)
 

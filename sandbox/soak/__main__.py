@@ -39,8 +39,7 @@ from sandbox.soak.trouble import Kill, Reaper, Repeated, make_chapa_faulty
 from sandbox.stack import STATE, Stack, StackError
 
 PARAMS = {
-    # Half an hour of a shop's time is half a minute here.
-    "OrderTtlSeconds": "30",
+    # Time goes faster here: minutes of a shop are seconds.
     "LeaseSeconds": "8",
     "WaitSeconds": "2",
     "LookAfterSeconds": "3,5,10",
@@ -60,7 +59,6 @@ SWEEP_SECONDS = 2.0
 REST_SECONDS = 240
 """The longest that the schedule may take until nothing is left to be done."""
 
-
 SHOWN = 50
 """Findings that are shown; the rest stands in a file."""
 
@@ -77,6 +75,8 @@ class Settings:
     """Percent of Chapa's answers that go wrong."""
     kills: float
     """Processes killed to a hundred requests of customers."""
+    ttl: int
+    """Seconds that an unpaid order keeps its stock; half an hour in a shop."""
 
 
 @dataclass
@@ -87,18 +87,8 @@ class Day:
     customers: list[Customer] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
-    items: list[dict[str, Any]] = field(default_factory=list)
-    """The table in the end, in DynamoDB's JSON."""
-    at_chapa: list[dict[str, Any]] = field(default_factory=list)
-
-    def evidence(self) -> dict[str, Any]:
-        """All that is needed to look into a finding."""
-        return {
-            "findings": self.findings,
-            "stories": [asdict(customer.story) for customer in self.customers],
-            "at_chapa": self.at_chapa,
-            "items": self.items,
-        }
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What is needed to look into a finding; gathered only if there is one."""
 
 
 class Soak:
@@ -123,8 +113,8 @@ class Soak:
         sold = time.monotonic()
         self._come_to_rest()
         rested = time.monotonic()
-        for customer in self.day.customers:
-            customer.looks_again()
+        customers = self.day.customers
+        let_live((customer.looks_again() for customer in customers), self.day.settings.clients)
         self._say("Everybody looked once more. Judging ...")
         self._judge(sold - started, rested - sold)
         return self.day
@@ -138,6 +128,8 @@ class Soak:
             QueueUrl=shop.stack["queues"]["reconcile"],
             Attributes={"VisibilityTimeout": HIDDEN_SECONDS},
         )
+        # On a slow machine it is no fault of the webhook's that nobody answers it soon.
+        shop.chapa.set(send_timeout=30)
         make_chapa_faulty(shop.chapa, settings.faults / 100)
 
     def _sell(self) -> None:
@@ -239,8 +231,7 @@ class Soak:
     def _judge(self, selling: float, resting: float) -> None:
         shop, day = self._shop, self.day
         self._listener.listen(seconds=1)
-        items = day.items = shop.items()
-        day.at_chapa = shop.chapa.payments()
+        items = shop.items()
         orders, _ = sorted_out(items)
         day.findings += violations(
             items,
@@ -252,7 +243,7 @@ class Soak:
         )
         world = World(
             orders=orders,
-            at_chapa={payment["tx_ref"]: payment for payment in day.at_chapa},
+            at_chapa={payment["tx_ref"]: payment for payment in shop.chapa.payments()},
             units=shop.units,
             kills=self._reaper.kills,
             chapa_was_faulty=bool(day.settings.faults),
@@ -264,15 +255,26 @@ class Soak:
         webhooks = shop.calls("webhook")
         day.findings += believed(webhooks)
         day.findings += [
-            f"a function failed for a reason of its own: {line}"
-            for _, line in shop.logged("bug")
-            if '"message":"bug"' in line
+            f"a function failed for a reason of its own: {line.get('exception')}"
+            for line in logged(shop, "bug")
+            if line.get("message") == "bug"
         ]
+        if day.findings:
+            day.evidence |= {
+                "findings": day.findings,
+                "stories": stories,
+                "items": items,
+                "at_chapa": world.at_chapa,
+                "kills": self._reaper.kills,
+                "journal": shop.calls(),
+                "logs": [*shop.logged()],
+            }
         day.figures = [
             *told_by_clients(stories),
             *done_to_us(shop.chapa.used_faults(), webhooks, self._reaper.kills),
             *done_by_us(orders.values(), published, webhook_outcomes(shop)),
             ("questions to Chapa about a payment", len(shop.calls("verify"))),
+            ("orders that the worker failed at, and was handed again", failed_at(shop)),
             ("dead letters, all redriven", self._redriven),
             ("sweeps while there was trouble", self._sweeps_in_trouble),
             ("sweeps until all was at rest", self._sweeps - self._sweeps_in_trouble),
@@ -343,20 +345,27 @@ def done_by_us(
         yield f"  {outcome}", number
 
 
-def webhook_outcomes(shop: Client) -> Counter[str]:
-    outcomes: Counter[str] = Counter()
-    for _, line in shop.logged("outcome", "webhook"):
+def logged(shop: Client, words: str, function: str = "") -> Iterator[dict[str, Any]]:
+    for _, line in shop.logged(words, function):
         with suppress(ValueError):
-            told = json.loads(line)
-            if told.get("message") == "webhook":
-                outcomes[told["outcome"]] += 1
-    return outcomes
+            yield json.loads(line)
+
+
+def webhook_outcomes(shop: Client) -> Counter[str]:
+    told = logged(shop, "outcome", "webhook")
+    return Counter(line["outcome"] for line in told if line.get("message") == "webhook")
+
+
+def failed_at(shop: Client) -> int:
+    words = "order not reconciled"
+    return sum(line.get("message") == words for line in logged(shop, words, "reconcile"))
 
 
 def soak(settings: Settings, state_dir: Path, say: Callable[[str], None]) -> Day:
     """Raises StackError when there is no stack to soak."""
     say("Starting a local AWS and a Chapa to practise on ...")
-    stack = Stack(state_dir, params=PARAMS, seed=settings.seed, say=say)
+    params = PARAMS | {"OrderTtlSeconds": str(settings.ttl)}
+    stack = Stack(state_dir, params=params, seed=settings.seed, say=say)
     with stack as description, Client(description) as shop:
         return Soak(stack, shop, settings, say).run()
 
@@ -370,6 +379,22 @@ def table(figures: Iterable[Figure], box: Box) -> Table:
     return shown
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def _percent(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage")
+    return number
+
+
 def arguments() -> argparse.ArgumentParser:
     """Each setting is an argument, or a variable of the environment in capitals."""
     parser = argparse.ArgumentParser(
@@ -378,25 +403,36 @@ def arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Each is also read from the environment: make soak ORDERS=500 SEED=17",
     )
-    settings: list[tuple[str, type, object, str]] = [
-        ("orders", int, 2000, "how many customers come"),
-        ("clients", int, 8, "how many of them act at once"),
+    settings: list[tuple[str, Callable[[str], object], object, str]] = [
+        ("orders", _positive, 2000, "how many customers come, each for one order"),
+        ("clients", _positive, 8, "how many of them act at once"),
         ("seed", str, None, "of all chance; a run can be repeated as far as threads allow"),
-        ("faults", float, 10, "percent of Chapa's answers that go wrong"),
-        ("kills", float, 1, "processes killed to a hundred requests of customers"),
+        ("faults", _percent, 10, "percent of Chapa's answers that go wrong; of webhooks more"),
+        ("kills", _percent, 1, "processes killed to a hundred requests of customers"),
+        ("ttl", _positive, 30, "seconds that an unpaid order keeps its stock"),
     ]
     for name, kind, default, meaning in settings:
         given = os.environ.get(name.upper()) or default
-        parser.add_argument(f"--{name}", type=kind, default=given, help=f"{meaning} ({default})")
+        usual = f" ({default})" if default is not None else ""
+        parser.add_argument(f"--{name}", type=kind, default=given, help=meaning + usual)
     parser.add_argument("--state", type=Path, default=STATE, help="where it keeps its files")
     return parser
+
+
+def plain(record: Any) -> Any:
+    return sorted(record) if isinstance(record, set) else asdict(record)
 
 
 def main() -> int:
     started = time.monotonic()
     given = arguments().parse_args()
     settings = Settings(
-        given.orders, given.clients, given.seed or secrets.token_hex(4), given.faults, given.kills
+        orders=given.orders,
+        clients=given.clients,
+        seed=given.seed or secrets.token_hex(4),
+        faults=given.faults,
+        kills=given.kills,
+        ttl=given.ttl,
     )
     console = Console(highlight=False)
 
@@ -425,7 +461,7 @@ def main() -> int:
         for finding in day.findings[:SHOWN]:
             console.print(Text(f"NOT SO: {finding}"), soft_wrap=True)
         evidence = state_dir / "findings.json"
-        evidence.write_text(json.dumps(day.evidence(), indent=2, default=str))
+        evidence.write_text(json.dumps(day.evidence, indent=2, default=plain))
         console.print(f"{len(day.findings)} findings, in {took}. All of them, with the table and")
         console.print(f"every story, are in {evidence}; SEED={settings.seed}.", soft_wrap=True)
         return 1

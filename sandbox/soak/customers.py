@@ -58,9 +58,10 @@ class Customer:
         yield self._random.uniform(0, 2)
         self._hear("order", partial(self._shop.order, order["order_id"], user=self.story.user))
 
-    def looks_again(self) -> None:
+    def looks_again(self) -> Life[None]:
         """When all is over: how does each order stand?"""
         for order_id in sorted(self.story.orders):
+            yield 0
             self._hear("order", partial(self._shop.order, order_id, user=self.story.user))
 
     def _choose[T](self, weights: Mapping[T, int]) -> T:
@@ -268,13 +269,13 @@ def let_live(arriving: Iterator[Life[None]], threads: int) -> None:
     order = itertools.count()
     waiting: list[tuple[float, int, Life[None]]] = []
     acting = 0
-    failed = False
+    over = False
 
     def next_life() -> Life[None] | None:
         """The one whose turn it is; None when there will be none any more."""
         nonlocal acting
         with changed:
-            while not failed:
+            while not over:
                 now = time.monotonic()
                 if waiting and waiting[0][0] <= now:
                     life = heapq.heappop(waiting)[2]
@@ -290,13 +291,13 @@ def let_live(arriving: Iterator[Life[None]], threads: int) -> None:
         return None
 
     def act() -> None:
-        nonlocal acting, failed
+        nonlocal acting, over
         while life := next_life():
             pause: float | None = None
             try:
                 pause = next(life, None)
             except BaseException:
-                failed = True
+                over = True
                 raise
             finally:
                 with changed:
@@ -306,5 +307,11 @@ def let_live(arriving: Iterator[Life[None]], threads: int) -> None:
                     changed.notify_all()
 
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(act) for _ in range(threads)]:
-            done.result()
+        try:
+            for done in [pool.submit(act) for _ in range(threads)]:
+                done.result()
+        finally:
+            # When all is over, or when somebody pressed Ctrl-C: nobody begins anything any more.
+            with changed:
+                over = True
+                changed.notify_all()

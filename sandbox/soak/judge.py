@@ -175,8 +175,9 @@ def _order_of_time(story: Story, world: World) -> Iterator[str]:
         if heard.call == "cancel" and heard.status == 200 and body["status"] == "pending":
             yield f"was told that order {body['order_id']} has ended, but it is pending"
         if heard.call == "cancel" and heard.status == 202:
-            known = world.orders[str(body["order_id"])].story
-            if known.order.status is OrderStatus.PENDING and not known.in_review:
+            known = world.orders.get(str(body["order_id"]))
+            pending = known and known.story.order.status is OrderStatus.PENDING
+            if known and pending and not known.story.in_review:
                 yield f"was told that order {body['order_id']} will be cancelled, but it never was"
     for order_id, seen in orders.items():
         if known_order := world.orders.get(order_id):

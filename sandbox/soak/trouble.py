@@ -77,7 +77,8 @@ def make_chapa_faulty(chapa: Control, share: float) -> None:
         for number, details in enumerate(ways):
             # The first rule that fits is used, so each has to leave the others their part.
             part = together / len(ways)
-            chapa.add_fault(call, times=None, chance=part / (1 - number * part), **details)
+            chance = min(1, part / (1 - number * part))
+            chapa.add_fault(call, times=None, chance=chance, **details)
 
 
 @dataclass(frozen=True)

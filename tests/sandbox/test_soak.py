@@ -418,7 +418,7 @@ def test_a_short_soak_finds_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "sandbox.soak", f"--state={tmp_path}"),
-            *("--orders=30", "--clients=4", "--seed=short", "--kills=3"),
+            *("--orders=30", "--clients=4", "--seed=short", "--kills=3", "--ttl=10"),
         ],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": "shared"},
