@@ -43,7 +43,7 @@ PARAMS = {
     "LeaseSeconds": "8",
     "WaitSeconds": "2",
     "LookAfterSeconds": "3,5,10",
-    "LastLookAfterSeconds": "5,10",
+    "LastLookAfterSeconds": "4,8",
     "VerifyEverySeconds": "1",
     "ReviewAfterSeconds": "900",
     "RepublishAfterSeconds": "45",
@@ -308,7 +308,7 @@ def told_by_clients(stories: Sequence[Story]) -> Iterator[Figure]:
     yield "same page handed out again", answered(200, "initialize")
     for status, number in sorted(Counter(each.status for each in heard).items()):
         if status >= 500 or not status:
-            yield f"requests answered {status or 'not at all'}, and tried again", number
+            yield f"requests answered {status or 'not at all'}", number
 
 
 def done_to_us(

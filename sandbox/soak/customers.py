@@ -19,7 +19,7 @@ import requests
 
 from sandbox.chapa.control import Control, ControlError
 from sandbox.client import Answer, Client
-from sandbox.soak.story import Call, Heard, Story
+from sandbox.soak.story import GAVE_UP, Call, Heard, Story
 
 type Life[T] = Generator[float, None, T]
 
@@ -80,8 +80,10 @@ class Customer:
         began = time.time()
         try:
             answer = ask()
-        except (requests.RequestException, ValueError):
-            answer = Answer(0, {}, {})
+        except requests.Timeout:
+            answer = Answer(0, {"code": GAVE_UP}, {})
+        except (requests.RequestException, ValueError) as error:
+            answer = Answer(0, {"error": str(error)}, {})
         self.story.heard.append(Heard(call, began, time.time(), answer.status, answer.body))
         return answer
 
@@ -164,7 +166,7 @@ class Customer:
 
     def _until_over(self, order: Answer) -> Life[None]:
         over = datetime.fromisoformat(order["expires_at"]).timestamp()
-        yield max(0, over - time.time()) + self._random.uniform(0.5, 8)
+        yield max(0, over - time.time()) + self._random.uniform(0.5, 5)
 
     # What customers want.
 

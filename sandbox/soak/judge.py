@@ -19,7 +19,7 @@ from payments.states import (
     PaymentStatus,
     RefundStatus,
 )
-from sandbox.soak.story import Call, Heard, Story
+from sandbox.soak.story import GAVE_UP, Call, Heard, Story
 from sandbox.soak.trouble import Kill
 
 ANSWERS: Mapping[Call, frozenset[int | str]] = {
@@ -84,7 +84,7 @@ def untrue(stories: Iterable[Story], world: World) -> list[str]:
 
 def _answers(story: Story, world: World) -> Iterator[str]:
     for heard in story.heard:
-        allowed = ANSWERS[heard.call] | {"busy"}
+        allowed = ANSWERS[heard.call] | {"busy", GAVE_UP}
         if world.chapa_was_faulty and heard.call == "initialize":
             allowed |= TROUBLE
         if heard.status in allowed or heard.code in allowed:

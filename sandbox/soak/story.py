@@ -7,6 +7,11 @@ from typing import Any, Literal
 type Call = Literal["place", "place again", "initialize", "cancel", "order", "payment"]
 
 
+GAVE_UP = "gave_up"
+"""The client's own code for a call that nobody answered for a minute, as on a machine that has too
+much to do. It is no lie, and to ask again must be safe."""
+
+
 @dataclass(frozen=True)
 class Heard:
     """One answer. Times are on the clock of the machine; status 0 is no answer at all."""

@@ -1,11 +1,13 @@
 """The soak: a short one over a real stack; and its judge, which has to find every lie."""
 
 import os
+import random
 import re
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -18,12 +20,16 @@ from moto import mock_aws
 
 from operators.invariants import sorted_out
 from payments.states import OrderStatus, PaymentStatus
+from sandbox.chapa.control import Control
+from sandbox.chapa.faults import ANSWER
+from sandbox.chapa.in_process import BASE_URL, session_for
 from sandbox.chapa.journal import Entry
+from sandbox.chapa.simulator import Simulator
 from sandbox.soak.__main__ import believed
 from sandbox.soak.customers import Life, let_live
 from sandbox.soak.judge import World, unpublished, untrue
 from sandbox.soak.story import Call, Heard, Story
-from sandbox.soak.trouble import Kill, works
+from sandbox.soak.trouble import Kill, make_chapa_faulty, works
 from sandbox.stack import ROOT
 from tests.shop import Answer, Shop
 
@@ -392,6 +398,26 @@ class TestLetLive:
             let_live(map(life, count()), 3)
 
 
+class TestTrouble:
+    def went_wrong(self, share: float, times: int) -> Counter[str]:
+        """What became of so many questions to a Chapa that goes wrong so often."""
+        simulator = Simulator(rng=random.Random(11))
+        make_chapa_faulty(Control(BASE_URL, session_for(simulator)), share)
+        met = (simulator.faults.take("verify", "T", ANSWER) for _ in range(times))
+        return Counter(fault.kind for fault in met if fault)
+
+    def test_a_tenth_goes_wrong_in_all_ways_alike(self) -> None:
+        met = self.went_wrong(0.1, 20_000)
+        assert met.total() == pytest.approx(2_000, rel=0.1)
+        assert set(met) == set(ANSWER)
+        assert met.pop("status") == pytest.approx(600, rel=0.2)
+        assert [*met.values()] == pytest.approx([200] * 7, rel=0.3)
+
+    def test_all_can_go_wrong_and_nothing(self) -> None:
+        assert self.went_wrong(1, 500).total() == 500
+        assert self.went_wrong(0, 500).total() == 0
+
+
 def test_a_process_that_waits_for_its_input_does_not_work() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.readline(); sum(range(10**10))"],
@@ -418,7 +444,7 @@ def test_a_short_soak_finds_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "sandbox.soak", f"--state={tmp_path}"),
-            *("--orders=30", "--clients=4", "--seed=short", "--kills=3", "--ttl=10"),
+            *("--orders=30", "--clients=3", "--seed=short", "--kills=3", "--ttl=8"),
         ],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": "shared"},
