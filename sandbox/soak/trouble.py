@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import threading
 import time
@@ -61,6 +60,10 @@ RARE: tuple[tuple[Call, Mapping[str, Any]], ...] = (
 )
 
 
+PATIENCE = 2.5
+"""Seconds for which a process is watched that is to be killed while it works."""
+
+
 def make_chapa_faulty(chapa: Control, share: float) -> None:
     """So many of all calls go wrong, in all ways alike, and more of the webhooks."""
     if not share:
@@ -96,30 +99,44 @@ class Reaper:
         self.kills: list[Kill] = []
         self._stack = stack
         self._random = random.Random(f"{seed}/reaper")  # noqa: S311
+        self._ready: dict[int, str] = {}
+
+    def look(self) -> None:
+        """Take note of who has started up.
+
+        Only those are killed: when one dies before, MiniStack ends all others of its function, too.
+        """
+        workers = self._stack.workers()
+        self._ready = {
+            pid: name for pid, name in workers.items() if pid in self._ready or not works(pid)
+        }
 
     def strike(self) -> None:
-        """Kill one of a function drawn by lot; one that works, if there is any that does."""
-        workers = self._stack.workers()
-        if not workers:
+        """Kill one of a function drawn by lot, in the midst of its work if it has any soon."""
+        if not self._ready:
             return
-        candidates = {pid: name for pid, name in workers.items() if works(pid)} or workers
-        function = self._random.choice(sorted(set(candidates.values())))
-        pid = self._random.choice([p for p, name in candidates.items() if name == function])
+        function = self._random.choice(sorted(set(self._ready.values())))
+        pid = self._caught([pid for pid, name in self._ready.items() if name == function])
         with suppress(OSError):
             # A handle first: ids are given out again, and this must hit nobody else.
             handle = os.pidfd_open(pid)
             try:
-                if self._stack.workers().get(pid) != function:
-                    return
-                home = Path(f"/proc/{pid}/cwd").readlink().parent
-                kill = Kill(time.time(), function, works(pid))
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-                self.kills.append(kill)
+                if self._stack.workers().get(pid) == function:
+                    kill = Kill(time.time(), function, works(pid))
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    self.kills.append(kill)
             finally:
                 os.close(handle)
-            # MiniStack makes the next one a home of its own, and there would be thousands of files.
-            if home.is_relative_to(self._stack.state_dir):
-                shutil.rmtree(home, ignore_errors=True)
+
+    def _caught(self, pids: list[int]) -> int:
+        self._random.shuffle(pids)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            for pid in pids:
+                if works(pid):
+                    return pid
+            time.sleep(0.005)
+        return pids[0]
 
 
 def works(pid: int) -> bool:
