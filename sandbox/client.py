@@ -260,6 +260,13 @@ class Client:
         )
         return [item for page in pages for item in page["Items"]]
 
+    def due(self) -> list[str]:
+        """Sort keys of all in the index of what is due, now or some time: orders and events."""
+        pages = self._table.get_paginator("scan").paginate(
+            TableName=self.stack["table_name"], IndexName="due"
+        )
+        return [item["sk"]["S"] for page in pages for item in page["Items"]]
+
     def dump(self) -> list[dict[str, Any]]:
         """Every item of the table: two dumps are equal when nothing was written between them.
 

@@ -209,14 +209,12 @@ class Soak:
 
     def _left_to_do(self) -> str:
         """What is still due, marked or queued; empty when nothing can happen by itself any more."""
+        shop = self._shop
         due = Counter(
-            "events to publish" if item["sk"]["S"].startswith("EVENT#") else "orders to look at"
-            for item in self._shop.items()
-            if "due_at" in item
+            "orders to look at" if key == "ORDER" else "events to publish" for key in shop.due()
         )
-        due.update(
-            {name: self._shop.queued(name) for name in ("reconcile", "dead_letter")},
-        )
+        due["messages for the worker"] = shop.queued("reconcile")
+        due["dead letters"] = shop.queued("dead_letter")
         return ", ".join(f"{number} {what}" for what, number in due.items() if number)
 
     def _bank_works_off_refunds(self) -> None:
