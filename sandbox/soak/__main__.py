@@ -323,10 +323,9 @@ def done_to_us(
     yield "webhooks sent, every attempt counted", sum("lost" not in w.faults for w in webhooks)
     for kind, number in sorted(ours.items(), key=lambda each: -each[1]):
         yield f"  {kind.replace('_', ' ')}", number
-    yield "processes killed", len(kills)
+    yield "processes killed in the midst of work", len(kills)
     for function, number in Counter(kill.function for kill in kills).most_common():
         yield f"  {function}", number
-    yield "  of all these in the midst of work", sum(kill.working for kill in kills)
 
 
 def done_by_us(

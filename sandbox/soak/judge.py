@@ -44,6 +44,9 @@ FUNCTION: Mapping[Call, str] = {
     "payment": "status",
 }
 
+NOTICED = 2
+"""Seconds after which MiniStack knows at the latest that a process was killed."""
+
 SLACK = 15
 """Seconds that may lie between an event's time, which is when it was decided, and its writing."""
 
@@ -95,9 +98,10 @@ def _answers(story: Story, world: World) -> Iterator[str]:
 
 
 def _cut(heard: Heard, world: World) -> bool:
-    """Whether a process of the function that answers was killed during the call."""
+    """Whether a process of the function that answers was killed during the call, or so shortly
+    before that MiniStack still gave it the call."""
     return any(
-        kill.function == FUNCTION[heard.call] and heard.began <= kill.at <= heard.ended
+        kill.function == FUNCTION[heard.call] and heard.began - NOTICED <= kill.at <= heard.ended
         for kill in world.kills
     )
 

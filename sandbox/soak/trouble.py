@@ -87,8 +87,6 @@ def make_chapa_faulty(chapa: Control, share: float) -> None:
 class Kill:
     at: float
     function: str
-    working: bool
-    """Whether it was in the midst of an invocation."""
 
 
 class Reaper:
@@ -111,23 +109,25 @@ class Reaper:
         }
 
     def strike(self) -> None:
-        """Kill one of a function drawn by lot, in the midst of its work if it has any soon."""
+        """Kill one of a function drawn by lot in the midst of its work, if it has any soon."""
         if not self._ready:
             return
         function = self._random.choice(sorted(set(self._ready.values())))
         pid = self._caught([pid for pid, name in self._ready.items() if name == function])
+        if pid is None:
+            return
         with suppress(OSError):
             # A handle first: ids are given out again, and this must hit nobody else.
             handle = os.pidfd_open(pid)
             try:
                 if self._stack.workers().get(pid) == function:
-                    kill = Kill(time.time(), function, works(pid))
+                    kill = Kill(time.time(), function)
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
                     self.kills.append(kill)
             finally:
                 os.close(handle)
 
-    def _caught(self, pids: list[int]) -> int:
+    def _caught(self, pids: list[int]) -> int | None:
         self._random.shuffle(pids)
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -135,7 +135,7 @@ class Reaper:
                 if works(pid):
                     return pid
             time.sleep(0.005)
-        return pids[0]
+        return None
 
 
 def works(pid: int) -> bool:

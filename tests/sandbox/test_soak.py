@@ -277,7 +277,7 @@ def answered_with_a_bug(day: Day) -> None:
 
 
 def cut_off_without_a_kill(day: Day) -> None:
-    day.stories["Almaz"].heard.append(Heard("order", 1, 2, 502, {"message": "Internal Error"}))
+    day.stories["Almaz"].heard.append(Heard("order", 11, 12, 502, {"message": "Internal Error"}))
 
 
 def failed_by_a_chapa_that_was_well(day: Day) -> None:
@@ -334,9 +334,11 @@ def test_a_late_success_is_no_lie(day: Day) -> None:
 def test_whoever_kills_the_process_explains_the_cut(day: Day) -> None:
     cut_off_without_a_kill(day)
     for kill, explained in (
-        (Kill(1.5, "status", working=True), True),
-        (Kill(1.5, "checkout", working=True), False),
-        (Kill(2.5, "status", working=True), False),
+        (Kill(11.5, "status"), True),
+        (Kill(10.5, "status"), True),
+        (Kill(11.5, "checkout"), False),
+        (Kill(12.5, "status"), False),
+        (Kill(1.5, "status"), False),
     ):
         day.world = replace(day.world, kills=[kill])
         assert (day.judged() == []) is explained, kill
@@ -462,7 +464,7 @@ def test_a_short_soak_finds_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         "orders placed",
         "payments made at Chapa",
         "faults of Chapa's answers",
-        "processes killed",
+        "processes killed in the midst of work",
         "order.paid",
         "events heard on the bus",
     ):
