@@ -20,8 +20,6 @@ import requests
 from boto3.dynamodb.types import TypeDeserializer
 
 from operators.invariants import Confirmed
-from payments.domain import Rules
-from payments.settings import Settings
 from payments.signature import sign
 from sandbox.chapa.control import Control
 from sandbox.chapa.faults import Call
@@ -286,10 +284,6 @@ class Client:
         )["Attributes"]
         names = ("", "NotVisible", "Delayed")
         return sum(int(counts[f"ApproximateNumberOfMessages{name}"]) for name in names)
-
-    @property
-    def rules(self) -> Rules:
-        return Settings.from_environment(self._variables("reconcile")).rules
 
     def _variables(self, function: str) -> dict[str, str]:
         name = self.stack["functions"][function]

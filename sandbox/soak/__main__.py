@@ -234,8 +234,6 @@ class Soak:
         orders, _ = sorted_out(items)
         day.findings += violations(
             items,
-            shop.rules,
-            int(time.time()),
             units=shop.units,
             confirmed=shop.confirmed(),
             settled=True,
