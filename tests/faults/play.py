@@ -25,6 +25,9 @@ MOST_SWEEPS = 80
 DENIED = "Chapa confirms it, and it is "
 """How the checker begins when a success was lost sight of."""
 
+ONLY_SAID = ("but at Chapa it is", "but Chapa gave back")
+"""What the checker finds when Chapa says what is not so."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -112,7 +115,7 @@ class Player:
         if case is not None and not (self._refused or self.shop.simulator.faults.used()):
             return None
         at_once = self._picture(scene)
-        assert self.shop.audit() == []
+        assert self._broken(case) == []
 
         if not lasting:
             self._is_well_again()
@@ -122,7 +125,7 @@ class Player:
         if lasting:
             self._time_passes(LASTS)
             lasted = self._picture(scene)
-            broken = self.shop.audit()
+            broken = self._broken(case)
             # Who is told by Chapa for a day that nothing is paid has to believe it.
             denied = case is not None and case.means in {Means.DENIED, Means.FAILED}
             assert [each for each in broken if not (denied and DENIED in each)] == []
@@ -131,7 +134,7 @@ class Player:
             if denied:
                 scene.webhook()
         journal = tuple(self.shop.simulator.journal.entries())
-        end = self._rest(scene)
+        end = self._rest(scene, case)
         return Cell(
             told,
             before,
@@ -146,7 +149,7 @@ class Player:
             len(self.shop.simulator.refunds),
         )
 
-    def _rest(self, scene: Scene) -> Picture:
+    def _rest(self, scene: Scene, case: Case | None) -> Picture:
         """Only the ordinary machinery goes on, once for each state."""
         state = (self.world.digest(), scene.order_id)
         if state not in self._ends:
@@ -158,9 +161,16 @@ class Player:
                 self._wait_until(due)
                 self.world.sweep()
             assert self.world.next_due() is None, "there is always something left to do"
-            assert self.shop.audit(settled=True) == []
+            assert self._broken(case, settled=True) == []
             self._ends[state] = self._picture(scene)
         return self._ends[state]
+
+    def _broken(self, case: Case | None, *, settled: bool = False) -> list[str]:
+        broken = self.shop.audit(settled=settled)
+        if case is None or case.means not in {Means.BELIEVED, Means.MONEY_BACK}:
+            return broken
+        # It is Chapa that says so, with all the facts: nobody can know better.
+        return [each for each in broken if not any(words in each for words in ONLY_SAID)]
 
     def _time_passes(self, seconds: int) -> None:
         """The schedule and the worker go on, and nobody else."""
