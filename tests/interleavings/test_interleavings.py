@@ -27,7 +27,7 @@ from tests.interleavings.scenes import (
 )
 
 ODD = int(os.environ.get("ODD", "2"))
-RUNS_OF_PAIRS = int(os.environ.get("RUNS", depth("12", "200")))
+RUNS_OF_PAIRS = int(os.environ.get("RUNS", depth("9", "200")))
 RUNS_OF_TRIPLES = int(os.environ.get("RUNS", depth("1", "40")))
 
 
