@@ -8,6 +8,7 @@ from payments import domain
 from payments.domain import Decision, LateSuccessPolicy, Outcome, Rules, Said, Verification
 from payments.states import (
     OPEN,
+    OPEN_REFUNDS,
     REFUND_MOVES,
     UNPAID,
     OrderStatus,
@@ -15,7 +16,8 @@ from payments.states import (
     RefundStatus,
     StockStatus,
 )
-from payments.story import IllegalMove, Line, Order, Payment, Refund, Story
+from payments.states import PAID as PAID_STATES
+from payments.story import Event, IllegalMove, Line, Order, Payment, Refund, Story
 
 NOW = 1_800_000_000
 TX = "tx"
@@ -76,6 +78,10 @@ def decided(
 
 def status_of(after: Story) -> PaymentStatus:
     return after.payments[0].status
+
+
+def refund(reference: str = "op-1", amount: int = 90_000, **more: Any) -> Refund:
+    return Refund(reference, TX, amount, "ETB", NOW, **more)
 
 
 def names(after: Story) -> list[str]:
@@ -193,6 +199,62 @@ class TestDecide:
         assert status_of(after) is PaymentStatus.REVIEW
         assert after.order.status is OrderStatus.PENDING
 
+    @pytest.mark.parametrize(
+        ("order", "policy", "settled"),
+        [
+            (OrderStatus.PENDING, "reserve", PaymentStatus.SUCCEEDED),
+            (OrderStatus.PAID, "reserve", PaymentStatus.SURPLUS),
+            (OrderStatus.EXPIRED, "review", PaymentStatus.REVIEW),
+        ],
+    )
+    def test_a_success_ends_every_lease_and_keeps_what_chapa_said_of_it(
+        self, order: OrderStatus, policy: LateSuccessPolicy, settled: PaymentStatus
+    ) -> None:
+        before = story(PaymentStatus.CLOSING, order, NOW + 60).with_payment(TX, reason="over")
+        decision = decided(before, policy=policy)
+        reason = "paid after the order was expired" if settled is PaymentStatus.REVIEW else None
+        known = Payment(TX, 90_000, "ETB", NOW, settled, reference="AP1", paid_amount=90_000)
+        assert decision.outcome is Outcome.APPLIED
+        assert decision.story.payments == (replace(known, reason=reason),)
+        assert decision.story.order.live is None
+
+    def test_a_wrong_success_is_kept_as_chapa_said_it(self) -> None:
+        before = story(PaymentStatus.CLOSING, lease_until=NOW + 60)
+        decision = decided(before, replace(PAID, amount=1, reference="AP2"))
+        known = Payment(TX, 90_000, "ETB", NOW, PaymentStatus.REVIEW, reference="AP2")
+        assert decision.outcome is Outcome.APPLIED
+        assert decision.story.payments == (
+            replace(known, paid_amount=1, reason="not as asked: amount"),
+        )
+
+    def test_who_is_parked_for_another_reason_is_told_again(self) -> None:
+        first = decided(story(), replace(PAID, amount=1)).story
+        second = decided(first, replace(PAID, said=Said.REVERSED))
+        assert second.outcome is Outcome.APPLIED
+        assert second.story.payments == (
+            replace(first.payments[0], reason="provider says reversed"),
+        )
+
+    def test_a_failure_ends_a_lease_and_a_silence(self) -> None:
+        before = story(PaymentStatus.INITIALIZING, lease_until=NOW + 60)
+        before = before.with_order(unknown_since=NOW - 90)
+        decision = decided(before, Verification(Said.FAILED, status="failed"))
+        assert decision.outcome is Outcome.APPLIED
+        assert decision.story.payments[0].lease_until == 0
+        assert decision.story.payments[0].reason == "provider says failed"
+        assert decision.story.order.unknown_since is None
+
+    @pytest.mark.parametrize("status", sorted(PaymentStatus))
+    def test_what_changes_nothing_is_done_or_open_or_unknown(self, status: PaymentStatus) -> None:
+        before = story(status)
+        nothing = Outcome.OPEN if status in OPEN else Outcome.DUPLICATE
+        assert decided(before, Verification(Said.OPEN)).outcome is nothing
+        assert decided(before, Verification(Said.UNKNOWN)).outcome is Outcome.UNKNOWN
+
+    def test_nothing_is_decided_about_a_payment_that_is_not_there(self) -> None:
+        with pytest.raises(KeyError, match=TX):
+            decided(Story(ORDER))
+
 
 class TestBeginning:
     def test_a_payment_is_the_live_one_before_chapa_hears_of_it(self) -> None:
@@ -200,9 +262,10 @@ class TestBeginning:
         assert after.live == Payment(TX, 90_000, "ETB", NOW, lease_until=NOW + 60)
 
     def test_an_answer_makes_it_payable(self) -> None:
-        after = domain.opened(story(PaymentStatus.INITIALIZING), TX, "https://pay", NOW)
-        assert status_of(after) is PaymentStatus.PENDING
-        assert after.payments[0].checkout_url == "https://pay"
+        before = story(PaymentStatus.INITIALIZING, lease_until=NOW + 60)
+        after = domain.opened(before, TX, "https://pay", NOW)
+        page = Payment(TX, 90_000, "ETB", NOW, PaymentStatus.PENDING, checkout_url="https://pay")
+        assert after.payments == (page,)
 
     @pytest.mark.parametrize("status", sorted(set(PaymentStatus) - {PaymentStatus.INITIALIZING}))
     def test_an_answer_that_comes_too_late_changes_nothing(self, status: PaymentStatus) -> None:
@@ -212,14 +275,16 @@ class TestBeginning:
         assert domain.lost(before, TX, "timeout", NOW) is before
 
     def test_what_was_never_opened_makes_room_at_once(self) -> None:
-        after = domain.never_opened(story(PaymentStatus.INITIALIZING), TX, "refused", NOW)
-        assert status_of(after) is PaymentStatus.CLOSED
+        before = story(PaymentStatus.INITIALIZING, lease_until=NOW + 60)
+        after = domain.never_opened(before, TX, "refused", NOW)
+        shut = Payment(TX, 90_000, "ETB", NOW, PaymentStatus.CLOSED, reason="refused")
+        assert after.payments == (shut,)
         assert after.order.live is None
 
     def test_a_lost_answer_keeps_the_payment_and_ends_its_lease(self) -> None:
         before = story(PaymentStatus.INITIALIZING, lease_until=NOW + 60)
         after = domain.lost(before, TX, "timeout", NOW)
-        assert status_of(after) is PaymentStatus.INITIALIZING
+        assert after.payments == (replace(before.payments[0], lease_until=NOW, reason="timeout"),)
         assert domain.to_close(after, NOW) == after.payments
 
     def test_an_order_is_payable_until_its_time_is_over(self) -> None:
@@ -264,8 +329,38 @@ class TestClosing:
         assert domain.close(before, [TX], "expired", NOW) is before
 
     def test_closing_the_live_payment_makes_room_for_another(self) -> None:
-        after = domain.close(story(PaymentStatus.CLOSING), [TX], "replaced", NOW)
-        assert (status_of(after), after.order.live) == (PaymentStatus.CLOSED, None)
+        before = story(PaymentStatus.CLOSING, lease_until=NOW + 60)
+        after = domain.close(before, [TX], "replaced", NOW)
+        shut = Payment(TX, 90_000, "ETB", NOW, PaymentStatus.CLOSED, reason="replaced")
+        assert (after.payments, after.order.live) == ((shut,), None)
+
+    def test_closing_another_leaves_the_live_one(self) -> None:
+        other = Payment("other", 90_000, "ETB", NOW, PaymentStatus.CLOSING)
+        before = replace(story(), payments=(*story().payments, other))
+        after = domain.close(before, ["nobody", "other"], "replaced", NOW)
+        assert (after.live, after.payments[1].status) == (before.payments[0], "closed")
+
+    def test_a_lease_is_for_so_long_and_can_be_given_back(self) -> None:
+        leased = domain.lease(story(), story().payments, NOW, RULES)
+        taken = replace(story().payments[0], status=PaymentStatus.CLOSING, lease_until=NOW + 60)
+        assert leased.payments == (taken,)
+        free = domain.let_go(leased, ["nobody", TX], NOW + 1)
+        assert free.payments == (replace(taken, lease_until=NOW + 1),)
+
+    def test_what_was_settled_meanwhile_is_not_let_go(self) -> None:
+        before = story(PaymentStatus.SUCCEEDED, OrderStatus.PAID)
+        assert domain.let_go(before, [TX], NOW) is before
+
+    @pytest.mark.parametrize("order", sorted(set(OrderStatus) - {OrderStatus.PENDING}))
+    def test_what_has_ended_cannot_be_cancelled(self, order: OrderStatus) -> None:
+        before = story(PaymentStatus.CLOSED, order)
+        assert domain.cancel(before) is before
+
+    def test_a_cancelled_order_ends_at_once_and_gives_its_stock_back(self) -> None:
+        before = domain.cancel(story(PaymentStatus.CLOSED))
+        assert not domain.payable(before, NOW)
+        after = domain.end(before, NOW)
+        assert (after.order.status, after.order.stock) == ("cancelled", "released")
 
     def test_an_order_expires_when_nothing_can_pay_it_any_more(self) -> None:
         after = domain.end(story(PaymentStatus.CLOSED), ORDER.expires_at)
@@ -381,10 +476,313 @@ class TestDue:
         assert silent.order.stock is StockStatus.RESERVED
         assert names(silent) == ["payment.review"]
 
+    def test_the_silence_counts_from_its_beginning(self) -> None:
+        first = domain.looked(story(), NOW, unknown=True, rules=RULES)
+        later = domain.looked(first, NOW + 90, unknown=True, rules=RULES)
+        assert later.order.unknown_since == NOW
+
+    def test_a_silence_about_a_refund_is_a_matter_for_a_person_too(self) -> None:
+        silent = replace(paid().with_order(unknown_since=NOW), refunds=(refund(tries=1),))
+        after = domain.looked(silent, NOW + 86_400, unknown=True, rules=RULES)
+        assert after.refunds[0].status is RefundStatus.REVIEW
+        assert after.refunds[0].reason == "provider unreachable for too long"
+
+    @pytest.mark.parametrize("what", ["payment", "refund", "doubt"])
+    def test_a_look_at_what_is_not_settled_counts_even_without_an_answer(self, what: str) -> None:
+        before = {
+            "payment": story(),
+            "refund": replace(paid(), refunds=(refund(tries=1),)),
+            "doubt": domain.doubted(paid(), TX),
+        }[what]
+        assert domain.looked(before, NOW, unknown=True, rules=RULES).order.looks == 1
+
+    def test_a_look_that_changed_nothing_is_written_all_the_same(self) -> None:
+        """And with it the next one: what is due now would stay due for ever."""
+        before = domain.scheduled(
+            None, story(PaymentStatus.CLOSED, OrderStatus.EXPIRED), NOW, RULES
+        )
+        assert domain.looked(before, NOW, unknown=True, rules=RULES) != before
+
     def test_one_answer_ends_the_silence(self) -> None:
         silent = domain.looked(story(), NOW, unknown=True, rules=RULES)
         answered = domain.looked(silent, NOW + 50_000, unknown=False, rules=RULES)
         assert answered.order.unknown_since is None
+
+
+def paid() -> Story:
+    return decided(story()).story
+
+
+def refunding(*refunds: Refund) -> Story:
+    """A paid order of which so much is owed back."""
+    return replace(paid(), refunds=refunds, news=())
+
+
+class TestRefunds:
+    def test_nobody_owes_more_than_is_left(self) -> None:
+        part = domain.request_refund(paid(), refund("first", 60_000), NOW)
+        with pytest.raises(IllegalMove, match="second"):
+            domain.request_refund(part, refund("second", 30_001), NOW)
+        owed = domain.request_refund(part, refund("second", 30_000), NOW)
+        assert [r.amount for r in owed.refunds] == [60_000, 30_000]
+
+    @pytest.mark.parametrize("status", sorted(set(PaymentStatus) - PAID_STATES))
+    def test_of_what_is_not_ours_nothing_can_be_refunded(self, status: PaymentStatus) -> None:
+        assert domain.refundable(story(status), TX) == 0
+        assert domain.refundable(story(status), "another") == 0
+
+    def test_a_refund_of_another_payment_takes_nothing_of_this_one(self) -> None:
+        before = refunding(replace(refund(), tx_ref="another"))
+        assert domain.refundable(before, TX) == 90_000
+
+    @pytest.mark.parametrize("status", sorted(RefundStatus))
+    def test_whatever_may_have_gone_out_is_no_longer_left(self, status: RefundStatus) -> None:
+        left = domain.refundable(refunding(refund(amount=60_000, status=status)), TX)
+        assert left == (90_000 if status is RefundStatus.REVERSED else 30_000)
+
+    def test_a_try_is_counted_and_leased_before_chapa_is_asked(self) -> None:
+        once = domain.try_refund(refunding(refund()), "op-1", NOW, RULES)
+        assert once.refunds == (refund(tries=1, lease_until=NOW + 60),)
+        again = domain.try_refund(once, "op-1", NOW + 60, RULES)
+        assert again.refunds == (refund(tries=2, lease_until=NOW + 120),)
+
+    def test_what_chapa_took_is_pending_under_its_handle(self) -> None:
+        tried = refunding(refund(tries=1, lease_until=NOW + 60))
+        after = domain.refund_accepted(tried, "op-1", "RF1", NOW)
+        assert after.refunds == (refund(status=RefundStatus.PENDING, tries=1, handle="RF1"),)
+
+    def test_a_lost_answer_leaves_it_to_whoever_comes_next(self) -> None:
+        tried = refunding(refund(tries=1, lease_until=NOW + 60))
+        after = domain.refund_unanswered(tried, "op-1", NOW)
+        assert after.refunds == (refund(tries=1, lease_until=NOW),)
+        assert not after.news
+
+    def test_what_chapa_refused_waits_for_a_person(self) -> None:
+        tried = refunding(refund(tries=1, lease_until=NOW + 60))
+        after = domain.refund_review(tried, "op-1", "refused", NOW)
+        assert after.refunds == (refund(status=RefundStatus.REVIEW, tries=1, reason="refused"),)
+
+    @pytest.mark.parametrize("status", sorted(set(RefundStatus) - OPEN_REFUNDS))
+    def test_nothing_moves_a_refund_that_is_final(self, status: RefundStatus) -> None:
+        before = refunding(refund(status=status))
+        assert domain.refund_accepted(before, "op-1", "RF1", NOW) is before
+        assert domain.refund_unanswered(before, "op-1", NOW) is before
+        assert domain.refund_review(before, "op-1", "refused", NOW) is before
+        for said in (Said.REFUNDED, Said.REVERSED):
+            assert domain.refund_ended(before, "op-1", said, NOW) is before
+
+    def test_a_refund_that_chapa_has_is_not_accepted_again(self) -> None:
+        before = refunding(refund(status=RefundStatus.PENDING, handle="RF1"))
+        assert domain.refund_accepted(before, "op-1", "RF2", NOW) is before
+
+    def test_nothing_happens_to_a_refund_that_is_not_there(self) -> None:
+        before = paid()
+        assert domain.refund_accepted(before, "op-1", "RF1", NOW) is before
+        assert domain.refund_unanswered(before, "op-1", NOW) is before
+        assert domain.refund_review(before, "op-1", "refused", NOW) is before
+        assert domain.refund_ended(before, "op-1", Said.REFUNDED, NOW) is before
+
+    def test_a_refund_that_chapa_took_back_is_owed_again(self) -> None:
+        pending = refunding(refund(status=RefundStatus.PENDING, lease_until=NOW))
+        after = domain.refund_ended(pending, "op-1", Said.REVERSED, NOW)
+        assert after.refunds == (refund(status=RefundStatus.REVERSED),)
+        assert (status_of(after), after.order.status) == (PaymentStatus.SUCCEEDED, "paid")
+        assert domain.refundable(after, TX) == 90_000
+
+    @pytest.mark.parametrize("return_stock", [False, True])
+    def test_when_all_went_back_payment_and_order_are_refunded(self, return_stock: bool) -> None:
+        pending = refunding(
+            refund("op-1", 60_000, status=RefundStatus.REFUNDED, return_stock=return_stock),
+            refund("op-2", 30_000, status=RefundStatus.PENDING, lease_until=NOW),
+        )
+        after = domain.refund_ended(pending, "op-2", Said.REFUNDED, NOW)
+        assert after.refunds[1] == refund("op-2", 30_000, status=RefundStatus.REFUNDED)
+        assert (status_of(after), after.order.status) == (PaymentStatus.REFUNDED, "refunded")
+        goods = StockStatus.RELEASED if return_stock else StockStatus.COMMITTED
+        assert after.order.stock is goods
+
+    def test_until_all_went_back_the_order_stays_paid(self) -> None:
+        pending = refunding(
+            refund("op-1", 60_000, status=RefundStatus.PENDING),
+            refund("op-2", 30_000, status=RefundStatus.PENDING),
+            replace(refund("op-3", 90_000, status=RefundStatus.REFUNDED), tx_ref="another"),
+        )
+        after = domain.refund_ended(pending, "op-1", Said.REFUNDED, NOW)
+        assert (status_of(after), after.order.status) == (PaymentStatus.SUCCEEDED, "paid")
+
+    def test_a_refunded_surplus_moves_no_order(self) -> None:
+        surplus = decided(story(PaymentStatus.CLOSED, OrderStatus.PAID)).story
+        after = domain.refund_ended(surplus, f"late-{TX}", Said.REFUNDED, NOW)
+        assert (status_of(after), after.order.status) == (PaymentStatus.REFUNDED, "paid")
+
+    def test_our_own_refund_says_itself_when_it_is_done(self) -> None:
+        before = domain.doubted(refunding(refund(status=RefundStatus.PENDING)), TX)
+        after = decided(before, replace(PAID, said=Said.REFUNDED))
+        assert after == Decision(domain.trusted(before, TX), Outcome.OPEN)
+
+    def test_a_refund_of_another_payment_hides_none_of_this_one(self) -> None:
+        before = refunding(replace(refund(), tx_ref="another"))
+        after = decided(before, replace(PAID, said=Said.REFUNDED))
+        assert after.outcome is Outcome.APPLIED
+        assert status_of(after.story) is PaymentStatus.REFUNDED
+
+    def test_what_was_reversed_is_not_owed_any_more(self) -> None:
+        mine, other = refund(), replace(refund("op-2"), tx_ref="another")
+        before = domain.doubted(refunding(mine, other), TX)
+        after = decided(before, replace(PAID, said=Said.REVERSED)).story
+        assert [r.status for r in after.refunds] == [RefundStatus.REVIEW, RefundStatus.REQUESTED]
+        assert after.refunds[0].reason == "the payment itself was reversed"
+        assert (status_of(after), after.order.status) == (PaymentStatus.REVERSED, "refunded")
+        assert not after.payments[0].in_doubt
+
+
+class TestDoubt:
+    def test_a_paid_payment_is_asked_about_until_there_is_an_answer(self) -> None:
+        doubted = domain.doubted(paid(), TX)
+        assert doubted.to_ask == doubted.payments
+        assert domain.due_at(doubted, NOW, RULES) == NOW + 90
+        assert domain.trusted(doubted, TX) == paid()
+
+    def test_doubting_twice_is_doubting_once(self) -> None:
+        doubted = domain.doubted(paid(), TX)
+        assert domain.doubted(doubted, TX) is doubted
+
+    @pytest.mark.parametrize("status", sorted(set(PaymentStatus) - PAID_STATES))
+    def test_only_money_that_we_hold_can_have_gone_back(self, status: PaymentStatus) -> None:
+        before = story(status)
+        assert domain.doubted(before, TX) is before
+        assert domain.doubted(before, "another") is before
+
+    def test_what_nobody_doubts_needs_no_trust(self) -> None:
+        before = paid()
+        assert domain.trusted(before, TX) is before
+        assert domain.trusted(before, "another") is before
+
+    def test_an_answer_that_all_is_well_ends_the_doubt(self) -> None:
+        assert decided(domain.doubted(paid(), TX)) == Decision(paid(), Outcome.DUPLICATE)
+
+
+MONEY = {"amount": 90_000, "currency": "ETB"}
+OWED = {"tx_ref": TX, "refund": "op-1", **MONEY}
+TOLD: dict[str, tuple[Story, list[Event]]] = {
+    "placed": (domain.place(ORDER), [Event("order.placed", NOW, MONEY)]),
+    "begun": (
+        domain.begin(Story(ORDER), TX, NOW + 1, RULES),
+        [Event("payment.initializing", NOW + 1, {"tx_ref": TX, **MONEY})],
+    ),
+    "opened": (
+        domain.opened(story(PaymentStatus.INITIALIZING), TX, "https://pay", NOW),
+        [Event("payment.pending", NOW, {"tx_ref": TX})],
+    ),
+    "never opened": (
+        domain.never_opened(story(PaymentStatus.INITIALIZING), TX, "refused", NOW),
+        [Event("payment.closed", NOW, {"tx_ref": TX, "reason": "refused"})],
+    ),
+    "closed": (
+        domain.close(story(PaymentStatus.CLOSING), [TX], "over", NOW),
+        [Event("payment.closed", NOW, {"tx_ref": TX, "reason": "over"})],
+    ),
+    "expired": (
+        domain.end(story(PaymentStatus.CLOSED), ORDER.expires_at),
+        [Event("order.expired", ORDER.expires_at, {})],
+    ),
+    "cancelled": (
+        domain.end(domain.cancel(story(PaymentStatus.CLOSED)), NOW),
+        [Event("order.cancelled", NOW, {})],
+    ),
+    "failed": (
+        decided(story(), Verification(Said.FAILED, status="failed/cancelled")).story,
+        [Event("payment.failed", NOW, {"tx_ref": TX, "reason": "provider says failed/cancelled"})],
+    ),
+    "paid": (
+        paid(),
+        [
+            Event("payment.succeeded", NOW, {"tx_ref": TX, "reference": "AP1", **MONEY}),
+            Event("order.paid", NOW, {"tx_ref": TX, **MONEY}),
+        ],
+    ),
+    "paid twice": (
+        decided(story(PaymentStatus.CLOSED, OrderStatus.PAID)).story,
+        [
+            Event("payment.surplus", NOW, {"tx_ref": TX, "reference": "AP1", **MONEY}),
+            Event("refund.requested", NOW, {**OWED, "refund": f"late-{TX}"}),
+        ],
+    ),
+    "paid wrongly": (
+        decided(story(), replace(PAID, amount=1, mode="live")).story,
+        [Event("payment.review", NOW, {"tx_ref": TX, "reason": "not as asked: amount, mode"})],
+    ),
+    "paid too late": (
+        decided(story(PaymentStatus.CLOSED, OrderStatus.EXPIRED), policy="review").story,
+        [
+            Event(
+                "payment.review",
+                NOW,
+                {"tx_ref": TX, "reason": "paid after the order was expired"},
+            )
+        ],
+    ),
+    "come and gone": (
+        decided(story(), replace(PAID, said=Said.REVERSED)).story,
+        [Event("payment.review", NOW, {"tx_ref": TX, "reason": "provider says reversed"})],
+    ),
+    "not found out": (
+        domain.looked(
+            replace(story().with_order(unknown_since=NOW - 86_400), refunds=(refund(),)),
+            NOW,
+            unknown=True,
+            rules=RULES,
+        ),
+        [
+            Event(f"{what}.review", NOW, {**whose, "reason": "provider unreachable for too long"})
+            for what, whose in {
+                "payment": {"tx_ref": TX},
+                "refund": {"tx_ref": TX, "refund": "op-1"},
+            }.items()
+        ],
+    ),
+    "refund accepted": (
+        domain.refund_accepted(refunding(refund()), "op-1", "RF1", NOW),
+        [Event("refund.accepted", NOW, {"tx_ref": TX, "refund": "op-1"})],
+    ),
+    "refund refused": (
+        domain.refund_review(refunding(refund()), "op-1", "refused", NOW),
+        [Event("refund.review", NOW, {"tx_ref": TX, "refund": "op-1", "reason": "refused"})],
+    ),
+    "refund taken back": (
+        domain.refund_ended(refunding(refund()), "op-1", Said.REVERSED, NOW),
+        [Event("refund.reversed", NOW, OWED)],
+    ),
+    "refunded by us": (
+        domain.refund_ended(refunding(refund()), "op-1", Said.REFUNDED, NOW),
+        [
+            Event("refund.completed", NOW, OWED),
+            Event("payment.refunded", NOW, {"tx_ref": TX, "by": "us"}),
+            Event("order.refunded", NOW, {"tx_ref": TX, "stock_returned": False}),
+        ],
+    ),
+    "refunded by Chapa": (
+        decided(refunding(), replace(PAID, said=Said.REFUNDED)).story,
+        [
+            Event("payment.refunded", NOW, {"tx_ref": TX, "by": "provider"}),
+            Event("order.refunded", NOW, {"tx_ref": TX, "stock_returned": False}),
+        ],
+    ),
+    "reversed": (
+        decided(refunding(), replace(PAID, said=Said.REVERSED)).story,
+        [
+            Event("payment.reversed", NOW, {"tx_ref": TX}),
+            Event("order.refunded", NOW, {"tx_ref": TX, "stock_returned": False}),
+        ],
+    ),
+}
+"""What happened, and what other services and the operators hear of it."""
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_the_ledger_tells_what_happened_when_and_to_whom(what: str) -> None:
+    after, told = TOLD[what]
+    assert list(after.news) == told
 
 
 class TestMoves:

@@ -123,6 +123,18 @@ class TestOwedBack:
         assert shop.payment(tx_ref).status is PaymentStatus.REFUNDED
         assert paid_back(shop, tx_ref) == PRICE
 
+    def test_a_refund_whose_answer_was_lost_is_looked_for_before_it_is_sent_again(
+        self, shop: Shop
+    ) -> None:
+        order_id, tx_ref = surplus(shop)
+        shop.control.add_fault("refund", "timeout_after", seconds=1)
+        shop.sweep()
+        [refund] = shop.story(order_id).refunds
+        shop.control.refund_status(refund.reference, "refunded", webhook=False)
+        run(shop)
+        assert shop.payment(tx_ref).status is PaymentStatus.REFUNDED
+        assert shop.asked("refund") == 1
+
     def test_a_refusal_waits_for_a_person(self, shop: Shop) -> None:
         order_id, tx_ref = surplus(shop)
         shop.control.add_fault("refund", "status", status=400, times=None)

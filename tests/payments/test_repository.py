@@ -13,13 +13,14 @@ from payments.domain import Rules, Said, Verification
 from payments.errors import Busy, OutOfStock
 from payments.repository import CONFLICT_TRIES, DUE_SHARDS, EventKey, Repository, Stale
 from payments.states import OrderStatus, PaymentStatus, StockStatus
-from payments.story import Line, Order, Story
+from payments.story import Line, Order, Refund, Story
 from tests.shop import Shop, create_table
 
 pytestmark = pytest.mark.corrupts  # It saves stories that no use case tells.
 
 NOW = 1_800_000_000
 RULES = Rules(1800, 60, (90,), (3600,), 86400, "reserve")
+PAID = Verification(Said.PAID, "tx", 90_000, "ETB", "test", "AP1", "success")
 
 
 def new_order(order_id: str = "a" * 20, **changes: Any) -> Order:
@@ -111,13 +112,41 @@ def test_the_table_itself_refuses_to_end_an_order_twice(shop: Shop) -> None:
     assert shop.dump() == before
 
 
+def test_the_table_itself_refuses_to_pay_a_refund_back_twice(shop: Shop) -> None:
+    repository, story = shop.backend.repository, begun(shop)
+    story = repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
+    owed = Refund("op-1", "tx", 90_000, "ETB", NOW)
+    story = repository.save(story, domain.request_refund(story, owed, NOW))
+    change_status(shop, story.order.order_id, "REFUND#op-1", "refunded")
+    before = shop.dump()
+    for late in (
+        domain.refund_accepted(story, "op-1", "handle", NOW),
+        domain.try_refund(story, "op-1", NOW, RULES),
+    ):
+        with pytest.raises(Stale):
+            repository.save(story, late)
+    assert shop.dump() == before
+
+
+def test_an_order_is_read_as_it_is_and_not_as_it_was(shop: Shop) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def note(params: dict[str, Any], **_: Any) -> None:
+        asked.append(params)
+
+    order_id = begun(shop).order.order_id
+    shop.dynamodb.meta.events.register("provide-client-params.dynamodb.Query", note)
+    shop.backend.repository.read(order_id)
+    shop.backend.repository.read_with_ledger(order_id)
+    assert [params["ConsistentRead"] for params in asked] == [True, True]
+
+
 def test_stock_moves_with_the_order(shop: Shop) -> None:
     repository = shop.backend.repository
     assert shop.stock("COFFEE-250") == (10, 0, 0)
     story = begun(shop)
     assert shop.stock("COFFEE-250") == (8, 2, 0)
-    paid = Verification(Said.PAID, "tx", 90_000, "ETB", "test", "AP1", "success")
-    repository.save(story, domain.decide(story, "tx", paid, NOW, "test", RULES).story)
+    repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
     assert shop.stock("COFFEE-250") == (8, 0, 2)
 
 
@@ -134,6 +163,13 @@ def test_a_price_that_changed_since_it_was_read_is_read_again(shop: Shop) -> Non
     lines = (Line("MUG", "Mug", 1, 15_049),)
     with pytest.raises(Stale):
         saved(shop, domain.place(new_order(lines=lines)))
+    assert shop.stock("MUG") == (2, 0, 0)
+
+
+def test_a_currency_that_changed_since_it_was_read_is_read_again(shop: Shop) -> None:
+    lines = (Line("MUG", "Mug", 1, 15_050),)
+    with pytest.raises(Stale):
+        saved(shop, domain.place(new_order(lines=lines, currency="USD")))
     assert shop.stock("MUG") == (2, 0, 0)
 
 
