@@ -93,6 +93,10 @@ def test_an_empty_secret_beside_a_real_one_opens_nothing() -> None:
     assert not verify(COMPACT, {HEADERS[0]: sign(COMPACT, "")}, [SECRET, ""])
 
 
+def test_an_empty_secret_before_a_real_one_closes_nothing() -> None:
+    assert verify(COMPACT, {HEADERS[0]: SIGNED[COMPACT]}, ["", SECRET])
+
+
 @pytest.mark.parametrize("headers", [{}, {"signature": SIGNED[COMPACT]}, {"x-signature": "x"}])
 def test_without_a_header_of_chapa_nothing_is_signed(headers: dict[str, str]) -> None:
     assert not verify(COMPACT, headers, [SECRET])
