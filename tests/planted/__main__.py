@@ -24,7 +24,7 @@ from tests.planted.bugs import BUGS, Bug
 
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "mutants")
-SECONDS = 300
+SECONDS = 600
 CLUMSY = {"AttributeError", "ImportError", "ModuleNotFoundError", "NameError", "SyntaxError"}
 """What fails so says that the bug is no program, and nothing about the product."""
 
