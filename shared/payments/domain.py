@@ -361,8 +361,9 @@ def request_refund(story: Story, refund: Refund, now: int) -> Story:
 def try_refund(story: Story, reference: str, now: int, rules: Rules) -> Story:
     """Write ahead that Chapa is about to be asked; others leave the refund alone meanwhile."""
     refund = story.refund(reference)
-    tries = refund.tries + 1 if refund else 1
-    return story.with_refund(reference, tries=tries, lease_until=now + rules.lease)
+    if refund is None:
+        return story
+    return story.with_refund(reference, tries=refund.tries + 1, lease_until=now + rules.lease)
 
 
 def refund_accepted(story: Story, reference: str, handle: str | None, now: int) -> Story:

@@ -258,6 +258,9 @@ class TestDecide:
 
 
 class TestBeginning:
+    def test_an_order_is_placed_as_it_is(self) -> None:
+        assert domain.place(ORDER).order is ORDER
+
     def test_a_payment_is_the_live_one_before_chapa_hears_of_it(self) -> None:
         after = domain.begin(Story(ORDER), TX, NOW, RULES)
         assert after.live == Payment(TX, 90_000, "ETB", NOW, lease_until=NOW + 60)
@@ -451,6 +454,12 @@ class TestDue:
         nudged = domain.nudged(before, NOW + 3)
         assert nudged.order.due_at == NOW + 3
         assert domain.nudged(nudged, NOW + 4) is nudged
+        assert domain.nudged(nudged, NOW + 3) is nudged
+
+    def test_what_is_settled_is_not_due_and_its_nudge_is_over(self) -> None:
+        before = domain.nudged(domain.scheduled(None, story(), NOW, RULES), NOW + 3)
+        settled = domain.scheduled(before, decided(before).story, NOW, RULES)
+        assert (settled.order.due_at, settled.order.nudged_to) == (None, None)
 
     @pytest.mark.parametrize("status", sorted(set(PaymentStatus) - UNPAID))
     def test_a_nudge_about_what_is_settled_changes_nothing(self, status: PaymentStatus) -> None:
@@ -578,6 +587,7 @@ class TestRefunds:
 
     def test_nothing_happens_to_a_refund_that_is_not_there(self) -> None:
         before = paid()
+        assert domain.try_refund(before, "op-1", NOW, RULES) is before
         assert domain.refund_accepted(before, "op-1", "RF1", NOW) is before
         assert domain.refund_unanswered(before, "op-1", NOW) is before
         assert domain.refund_review(before, "op-1", "refused", NOW) is before
@@ -634,7 +644,7 @@ class TestRefunds:
         assert [r.status for r in after.refunds] == [RefundStatus.REVIEW, RefundStatus.REQUESTED]
         assert after.refunds[0].reason == "the payment itself was reversed"
         assert (status_of(after), after.order.status) == (PaymentStatus.REVERSED, "refunded")
-        assert not after.payments[0].in_doubt
+        assert after.payments[0].in_doubt is False
 
 
 class TestDoubt:
@@ -766,6 +776,18 @@ TOLD: dict[str, tuple[Callable[[], Story], list[Event]]] = {
         lambda: decided(refunding(), replace(PAID, said=Said.REFUNDED)).story,
         [
             Event("payment.refunded", NOW, {"tx_ref": TX, "by": "provider"}),
+            Event("order.refunded", NOW, {"tx_ref": TX, "stock_returned": False}),
+        ],
+    ),
+    "reversed while it was refunded": (
+        lambda: decided(refunding(refund()), replace(PAID, said=Said.REVERSED)).story,
+        [
+            Event(
+                "refund.review",
+                NOW,
+                {"tx_ref": TX, "refund": "op-1", "reason": "the payment itself was reversed"},
+            ),
+            Event("payment.reversed", NOW, {"tx_ref": TX}),
             Event("order.refunded", NOW, {"tx_ref": TX, "stock_returned": False}),
         ],
     ),

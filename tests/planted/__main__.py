@@ -56,7 +56,8 @@ def run(tree: Path, *tests: str) -> tuple[int, list[Failure], str]:
     """pytest's exit code, what failed, and what it said, up to the first failure."""
     with tempfile.NamedTemporaryFile("r") as file:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-xqp", "tests.planted.witness", *tests],
+            # pytest loads a plugin early, and then does not see a -p among other letters.
+            [sys.executable, "-m", "pytest", "-p", "tests.planted.witness", "-xq", *tests],
             cwd=tree,
             # Byte code is told apart by time and size, and a bug may have both of what it replaces.
             env=os.environ | {"FAILURES": file.name, "PYTHONDONTWRITEBYTECODE": "1"},
