@@ -25,6 +25,9 @@ def test_a_message_that_comes_twice_looks_once(shop: Shop) -> None:
     shop.clock.advance(90)
     shop.call("reconcile", records(message_for(order_id), message_for(order_id)))
     assert shop.asked("verify", tx_ref) == 1
+    # As if Chapa had been asked twice, the next look would be put off further.
+    order = shop.story(order_id).order
+    assert (order.looks, order.due_at) == (1, shop.now + 120)
 
 
 def test_what_failed_is_healed_by_the_same_message_later(shop: Shop) -> None:

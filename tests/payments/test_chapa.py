@@ -29,7 +29,7 @@ from payments.errors import (
     ProviderUnavailable,
 )
 from payments.settings import SecretStore, Settings
-from payments.story import Order, Payment
+from payments.story import Order, Payment, Refund
 from payments.telemetry import metrics
 from payments.wire import MOST_BYTES
 from sandbox.chapa.control import Control
@@ -76,6 +76,7 @@ def order(**customer: str) -> Order:
 
 
 PAYMENT = Payment(tx_ref=TX_REF, amount=150_050, currency="ETB", created_at=0)
+REFUND = Refund("op-1", TX_REF, 150_050, "ETB", 0)
 
 
 class Vault:
@@ -1009,16 +1010,16 @@ def test_an_act_is_sent_exactly_once_however_it_fails(
     error: type[ProviderError],
     may_have_acted: bool,
 ) -> None:
-    wire.control.add_fault("initialize", kind, times=None, **more)
-    wire.control.add_fault("cancel", kind, times=None, **more)
+    for call in ("initialize", "cancel", "refund"):
+        wire.control.add_fault(call, kind, times=None, **more)
 
-    with pytest.raises(ProviderError) as caught:
-        opens(wire.chapa, time_left)
-
-    assert type(caught.value) is error
-    assert caught.value.may_have_acted is may_have_acted
+    for act in (opens, lambda chapa, left: chapa.refund(PAYMENT, REFUND, left)):
+        with pytest.raises(ProviderError) as caught:
+            act(wire.chapa, time_left)
+        assert type(caught.value) is error
+        assert caught.value.may_have_acted is may_have_acted
     assert not wire.chapa.cancel(TX_REF, time_left)
-    assert (wire.asked("initialize"), wire.asked("cancel")) == (1, 1)
+    assert [wire.asked(call) for call in ("initialize", "cancel", "refund")] == [1, 1, 1]
     assert not slept
 
 

@@ -81,7 +81,7 @@ def plant(tree: Path, bug: Bug) -> Verdict:
     path.write_text(healthy.replace(bug.old, bug.new))
     try:
         for test in bug.caught_by:
-            code, failed, said = run(tree, test)
+            code, failed, said = run(tree, *test.split())
             if code == 0:
                 why_not = f"{test} noticed nothing"
             elif code != 1 or not failed:
