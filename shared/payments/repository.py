@@ -442,7 +442,7 @@ def event_in(image: Mapping[str, Any]) -> tuple[EventKey, Event]:
 
 
 def _event(item: Mapping[str, Any]) -> Event:
-    return Event(item["name"], item["at"], item.get("details", {}))
+    return Event(item["name"], item["at"], item["details"])
 
 
 def _record[R: (Order, Payment, Refund)](kind: type[R], item: Mapping[str, Any], **more: Any) -> R:

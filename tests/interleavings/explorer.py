@@ -1,8 +1,8 @@
 """Runs use cases side by side, one call at a time, in every order and with every mishap of a call.
 
-A use case stops before each call to DynamoDB, Chapa or the queue. Each has a thread, and exactly
-one of them runs at any moment, so that a list of choices says all about a run: the same list is the
-same run.
+A use case stops before it begins and before each call to DynamoDB, Chapa or the queue. Each has a
+thread, and exactly one of them runs at any moment, so that a list of choices says all about a run:
+the same list is the same run.
 """
 
 import random
@@ -49,6 +49,8 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         try:
+            # What makes no call, as a customer who pays, happens at some moment too.
+            self.of.step()
             self.result = self.task()
         except BaseException as error:
             self.error = error
@@ -84,7 +86,7 @@ class Run:
     def play(self) -> "Run":
         for thread in self._threads:
             thread.start()
-            self.stopped.acquire()  # Before its first call.
+            self.stopped.acquire()  # Before it begins.
         current = 0
         while able := [n for n, thread in enumerate(self._threads) if not thread.finished]:
             place = len(self.taken)

@@ -11,9 +11,16 @@ from moto import mock_aws
 from payments import domain
 from payments.domain import Rules, Said, Verification
 from payments.errors import Busy, OutOfStock
-from payments.repository import CONFLICT_TRIES, DUE_SHARDS, EventKey, Repository, Stale
+from payments.repository import (
+    CONFLICT_TRIES,
+    DUE_SHARDS,
+    EventKey,
+    Product,
+    Repository,
+    Stale,
+)
 from payments.states import OrderStatus, PaymentStatus, StockStatus
-from payments.story import Line, Order, Refund, Story
+from payments.story import Event, Line, Order, Refund, Story
 from tests.shop import Shop, create_table
 
 pytestmark = pytest.mark.corrupts  # It saves stories that no use case tells.
@@ -141,6 +148,19 @@ def test_an_order_is_read_as_it_is_and_not_as_it_was(shop: Shop) -> None:
     assert [params["ConsistentRead"] for params in asked] == [True, True]
 
 
+def test_reading_an_order_does_not_read_its_ledger(shop: Shop) -> None:
+    counts: list[int] = []
+
+    def note(parsed: dict[str, Any], **_: Any) -> None:
+        counts.append(parsed["ScannedCount"])
+
+    order_id = begun(shop).order.order_id
+    shop.dynamodb.meta.events.register("after-call.dynamodb.Query", note)
+    shop.backend.repository.read(order_id)
+    shop.backend.repository.read_with_ledger(order_id)
+    assert counts == [2, 4]
+
+
 def test_stock_moves_with_the_order(shop: Shop) -> None:
     repository = shop.backend.repository
     assert shop.stock("COFFEE-250") == (10, 0, 0)
@@ -207,10 +227,13 @@ def test_the_ledger_counts_without_a_gap(shop: Shop) -> None:
     repository.save(story, domain.opened(story, "tx", "https://pay", NOW))
     keys = [item["sk"] for item in shop.dump() if str(item["sk"]).startswith("EVENT#")]
     assert keys == ["EVENT#000001", "EVENT#000002", "EVENT#000003"]
-    assert shop.ledger(story.order.order_id) == [
-        "order.placed",
-        "payment.initializing",
-        "payment.pending",
+    known = repository.read_with_ledger(story.order.order_id)
+    assert known is not None
+    money = {"amount": 90_000, "currency": "ETB"}
+    assert known[1] == [
+        Event("order.placed", NOW, money),
+        Event("payment.initializing", NOW, {"tx_ref": "tx", **money}),
+        Event("payment.pending", NOW, {"tx_ref": "tx"}),
     ]
 
 
@@ -303,7 +326,24 @@ class TestLooks:
 class TestProducts:
     def test_only_known_products_are_found(self, shop: Shop) -> None:
         found = shop.backend.repository.products(["MUG", "NOTHING"])
-        assert {sku: p.unit_price for sku, p in found.items()} == {"MUG": 15_050}
+        assert found == {"MUG": Product("MUG", "Mug", 15_050, "ETB")}
+
+    def test_what_the_first_answer_left_out_is_asked_for_again(self, shop: Shop) -> None:
+        asked: list[Any] = []
+        real = shop.dynamodb.batch_get_item
+
+        def one_at_a_time(RequestItems: Any) -> Any:  # noqa: N803
+            asked.append((keys := RequestItems["payments"])["Keys"])
+            assert keys["ConsistentRead"] is True
+            if len(asked) == 1:
+                return {"Responses": {}, "UnprocessedKeys": {"payments": {"Keys": keys["Keys"]}}}
+            answer = real(RequestItems={"payments": keys | {"Keys": keys["Keys"][:1]}})
+            left = keys["Keys"][1:]
+            return answer | ({"UnprocessedKeys": {"payments": {"Keys": left}}} if left else {})
+
+        with patch.object(shop.dynamodb, "batch_get_item", one_at_a_time):
+            assert shop.backend.repository.products(["MUG", "LAST"]).keys() == {"MUG", "LAST"}
+        assert [len(keys) for keys in asked] == [2, 2, 1]
 
 
 class Conflicting:
