@@ -507,10 +507,9 @@ class TestDue:
 
     def test_a_look_that_changed_nothing_is_written_all_the_same(self) -> None:
         """And with it the next one: what is due now would stay due for ever."""
-        before = domain.scheduled(
-            None, story(PaymentStatus.CLOSED, OrderStatus.EXPIRED), NOW, RULES
-        )
-        assert domain.looked(before, NOW, unknown=True, rules=RULES) != before
+        ended = story(PaymentStatus.CLOSED, OrderStatus.EXPIRED).with_order(unknown_since=NOW)
+        before = domain.scheduled(None, ended, NOW, RULES)
+        assert domain.looked(before, NOW + 90, unknown=True, rules=RULES) != before
 
     def test_one_answer_ends_the_silence(self) -> None:
         silent = domain.looked(story(), NOW, unknown=True, rules=RULES)
