@@ -14,7 +14,7 @@ PYTHON := .venv/bin/python
 LOCAL := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_ENDPOINT_URL $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo operate test nightly soak bite mutate lint setup clean
+.PHONY: help up down demo operate test nightly soak bite mutation lint setup clean
 
 help:
 	@echo 'make demo    show the whole way of a payment on a local AWS'
@@ -22,7 +22,7 @@ help:
 	@echo 'make nightly the same tests, searching for hours of schedules and histories instead of a minute'
 	@echo 'make soak    thousands of orders on a local AWS where a tenth of everything goes wrong (ORDERS=2000 SEED=...)'
 	@echo 'make bite    plant known bugs one at a time, and see that a test finds each'
-	@echo 'make mutate  change the code at random, and see which changes no test notices'
+	@echo 'make mutation  change the code at random, and see which changes no test notices'
 	@echo 'make up      start the local AWS and the Chapa simulator, deploy, and keep them running'
 	@echo 'make down    stop them'
 	@echo 'make lint    check style, types and template only'
@@ -67,7 +67,7 @@ soak: setup
 bite: setup
 	@$(LOCAL) -m tests.planted
 
-mutate: setup
+mutation: setup
 	@$(LOCAL) -m tests.mutation $(MODULES)
 
 clean: down
