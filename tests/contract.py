@@ -47,7 +47,7 @@ def operations() -> dict[str, Operation]:
     found = {}
     for path, item in document()["paths"].items():
         shared = inlined(item.get("parameters", []))
-        for method in METHODS & item.keys():
+        for method in sorted(METHODS & item.keys()):
             described = inlined(item[method])
             described["parameters"] = shared + described.get("parameters", [])
             route = f"{method.upper()} {path}"
