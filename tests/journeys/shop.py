@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 
+from operators.invariants import violations
 from sandbox.client import Answer, Client, until
 
 CUSTOMER = {
@@ -201,6 +202,12 @@ class Shop(Client):
     @property
     def _secret(self) -> dict[str, str]:
         return {"SecretId": self._variables("webhook")["SECRET_ID"]}
+
+    def broken(self, *, settled: bool) -> list[str]:
+        """What the one checker of promises says of the whole table, and of all that Chapa took."""
+        return violations(
+            self.items(), units=self.units, confirmed=self.confirmed(), settled=settled
+        )
 
 
 def order_of(tx_ref: str) -> str:

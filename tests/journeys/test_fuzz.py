@@ -25,7 +25,6 @@ from payments.signature import sign
 from tests.contract import PATH, complaints
 from tests.depth import depth
 from tests.journeys.shop import CUSTOMER, Shop
-from tests.journeys.test_what_is_left import broken
 
 REQUESTS = depth(12, 200)
 """Random ones of each operation; the limits of its fields take some dozens besides."""
@@ -193,7 +192,7 @@ def _nothing_broke(shop: Shop) -> Iterator[None]:
     known = sum(1 for _ in shop.logged("Traceback"))
     yield
     shop.await_worker()
-    assert broken(shop, settled=False) == []
+    assert shop.broken(settled=False) == []
     assert sum(1 for _ in shop.logged("Traceback")) == known
     private = {*CUSTOMER.values(), *shop.secret().values()} - {""}
     assert [line for _, line in shop.logged() for word in private if word in line] == []

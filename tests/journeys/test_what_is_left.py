@@ -3,7 +3,6 @@
 Its name puts it last. Alone it has its own journey to look at.
 """
 
-from operators.invariants import violations
 from sandbox.client import until
 from tests.journeys.shop import CUSTOMER, Shop
 
@@ -49,20 +48,10 @@ def test_no_function_failed_for_a_reason_of_its_own(shop: Shop) -> None:
     assert bugs == []
 
 
-def broken(shop: Shop, *, settled: bool) -> list[str]:
-    """What the one checker of promises says of the whole table, and of all that Chapa took."""
-    return violations(
-        shop.items(),
-        units=shop.units,
-        confirmed=shop.confirmed(),
-        settled=settled,
-    )
-
-
 def test_every_promise_holds_for_all_that_was_done(shop: Shop) -> None:
     shop.paid(shop.product())
     shop.await_worker()
-    assert broken(shop, settled=False) == []
+    assert shop.broken(settled=False) == []
 
 
 def test_what_nobody_reported_the_sweep_finds(shop: Shop) -> None:
@@ -75,7 +64,7 @@ def test_what_nobody_reported_the_sweep_finds(shop: Shop) -> None:
                 shop.make_due(item["order_id"])
         shop.sweep()
         shop.await_worker()
-        return broken(shop, settled=True)
+        return shop.broken(settled=True)
 
     until(sweep_all, lambda found: found == [], "all that Chapa confirms has an owner")
     assert shop.payment(tx_ref)["status"] == "succeeded"
