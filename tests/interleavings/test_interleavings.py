@@ -8,7 +8,7 @@ to see it again: REPLAY="scene: thing, thing: choices" pytest tests/interleaving
 import os
 import random
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations_with_replacement, islice
 
 import pytest
@@ -26,16 +26,19 @@ from tests.interleavings.scenes import (
     named,
 )
 
+type Record = Callable[[str, object], None]
+
 ODD = int(os.environ.get("ODD", "2"))
-RUNS_OF_PAIRS = int(os.environ.get("RUNS", depth("9", "200")))
-RUNS_OF_TRIPLES = int(os.environ.get("RUNS", depth("1", "40")))
+RUNS_OF_PAIRS = int(os.environ.get("RUNS", depth("9", "100")))
+RUNS_OF_TRIPLES = int(os.environ.get("RUNS", depth("1", "20")))
 
 
 def pairs(things: Sequence[Thing]) -> Iterator[tuple[Thing, ...]]:
     return combinations_with_replacement(things, 2)
 
 
-def explore(stage: Stage, setting: Setting, things: Sequence[Thing], runs: int) -> None:
+def explore(stage: Stage, setting: Setting, things: Sequence[Thing], runs: int) -> int:
+    """How many schedules were played, each another."""
     chance = random.Random(zlib.crc32(named(setting, things).encode()))
 
     def play(choices: Sequence[Choice]) -> Run:
@@ -43,6 +46,7 @@ def explore(stage: Stage, setting: Setting, things: Sequence[Thing], runs: int) 
 
     seen = [written(run.taken) for run in islice(schedules(play, ODD, chance), runs or None)]
     assert len(seen) == len(set(seen))
+    return len(seen)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +58,9 @@ def explore(stage: Stage, setting: Setting, things: Sequence[Thing], runs: int) 
     ],
 )
 def test_two_things_at_once_break_no_promise(
-    stage: Stage, setting: Setting, things: Sequence[Thing]
+    stage: Stage, setting: Setting, things: Sequence[Thing], record_property: Record
 ) -> None:
-    explore(stage, setting, things, RUNS_OF_PAIRS)
+    record_property("schedules", explore(stage, setting, things, RUNS_OF_PAIRS))
 
 
 @pytest.mark.parametrize(
@@ -68,9 +72,9 @@ def test_two_things_at_once_break_no_promise(
     ],
 )
 def test_three_things_at_once_break_no_promise(
-    stage: Stage, setting: Setting, things: Sequence[Thing]
+    stage: Stage, setting: Setting, things: Sequence[Thing], record_property: Record
 ) -> None:
-    explore(stage, setting, things, RUNS_OF_TRIPLES)
+    record_property("schedules", explore(stage, setting, things, RUNS_OF_TRIPLES))
 
 
 def test_every_pair_of_use_cases_meets_in_some_scene() -> None:
