@@ -269,7 +269,7 @@ def test_functions_need_no_more_than_the_template_allows_them(tmp_path: Path) ->
         workers = stack.workers()
         assert {"checkout", "initialize", "publish"} <= set(workers.values())
         [ours] = [process for process in stack._processes() if process.name == "ministack"]
-        assert set(workers) < set(members(ours.pid)) - {ours.pid}
+        assert set(workers) <= set(members(ours.pid)) - {ours.pid}
 
         # What nobody publishes is soon overdue, so that the sweep writes too.
         functions = stack.client("lambda")
