@@ -199,7 +199,9 @@ class TestLateSuccess:
         order_id, tx_ref = shop.begun({"LAST": 1})
         shop.clock.advance(1800)
         shop.sweep()
+        shop.deliver()
         shop.clock.advance(3)
+        # Nothing else tells of it.
         shop.control.switch(callback="none")
         shop.control.add_fault("webhook", "early", n=1)
         shop.control.pay(tx_ref, late=True)
