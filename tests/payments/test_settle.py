@@ -196,13 +196,12 @@ class TestLateSuccess:
     def test_it_is_looked_into_a_moment_later_when_chapa_does_not_know_of_it_yet(
         self, shop: Shop
     ) -> None:
+        # Nothing else tells of it.
+        shop.control.switch(callback="none", cancel_event="none")
         order_id, tx_ref = shop.begun({"LAST": 1})
         shop.clock.advance(1800)
         shop.sweep()
-        shop.deliver()
         shop.clock.advance(3)
-        # Nothing else tells of it.
-        shop.control.switch(callback="none")
         shop.control.add_fault("webhook", "early", n=1)
         shop.control.pay(tx_ref, late=True)
         assert shop.deliver() == [200]
