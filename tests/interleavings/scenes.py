@@ -13,7 +13,7 @@ from payments.settle import find, settle
 from sandbox.chapa.control import ControlError
 from tests.interleavings.explorer import Choice, Run, Task, written
 from tests.interleavings.world import Day, World
-from tests.shop import Died
+from tests.shop import Answer, Died
 
 type Thing = Callable[["Scene"], object]
 type Setting = Callable[["Scene"], None]
@@ -89,7 +89,7 @@ class Scene:
             self.shop.control.reverse(self.tx_ref, webhook=False)
         return self.money_back_webhook()
 
-    def another_order(self) -> object:
+    def another_order(self) -> Answer:
         return self.shop.order({"LAST": 1}, user="sara")
 
     def a_minute_passes(self) -> object:
@@ -162,7 +162,10 @@ def looked_at_for_the_last_time_and_paid(scene: Scene) -> None:
 
 def sold_to_another_and_paid(scene: Scene) -> None:
     expired_and_paid(scene)
-    scene.another_order()
+    other = scene.another_order().body["order_id"]
+    tx_ref = scene.shop.pay(other, user="sara").body["tx_ref"]
+    scene.shop.control.pay(tx_ref, webhook=False)
+    scene.shop.notify(tx_ref)
 
 
 def replaced_and_paid_twice(scene: Scene) -> None:
