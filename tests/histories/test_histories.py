@@ -507,7 +507,9 @@ class Histories(RuleBasedStateMachine):
     @step
     def chapa_will_say(self, what: Any) -> None:
         call: Any = "verify" if what in {*WRONG, "says"} else "webhook"
-        self.world.control.add_fault(call, what)
+        # What nothing here costs: or it could hide by chance that something else was paid.
+        amount = {"amount": "7.77"} if what == "wrong_amount" else {}
+        self.world.control.add_fault(call, what, **amount)
 
     @rule(answer=st.sampled_from(["connection refused", "status", "reset", "timeout_before"]))
     @step
