@@ -508,7 +508,7 @@ class Histories(RuleBasedStateMachine):
     def chapa_will_say(self, what: Any) -> None:
         call: Any = "verify" if what in {*WRONG, "says"} else "webhook"
         # What nothing here costs: or it could hide by chance that something else was paid.
-        amount = {"amount": "7.77"} if what == "wrong_amount" else {}
+        amount: dict[str, Any] = {"amount": "7.77"} if what == "wrong_amount" else {}
         self.world.control.add_fault(call, what, **amount)
 
     @rule(answer=st.sampled_from(["connection refused", "status", "reset", "timeout_before"]))
