@@ -228,8 +228,9 @@ def decide(
     payment = story.payment(tx_ref)
     if payment is None:
         raise KeyError(tx_ref)
-    if verification.said is not Said.PAID and of_another(payment, verification, mode):
-        # A success of something else is money that a person has to look at; the rest is nonsense.
+    had_money = verification.said in {Said.PAID, Said.REFUNDED, Said.REVERSED}
+    if of_another(payment, verification, mode) and not (had_money and payment.status in UNPAID):
+        # Money of something else is for a person to look at; the rest is nonsense.
         return Decision(story, Outcome.UNKNOWN)
     match verification.said:
         case Said.UNKNOWN:

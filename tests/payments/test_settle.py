@@ -127,6 +127,18 @@ def test_a_payment_of_something_else_waits_for_a_person(shop: Shop, kind: str) -
     assert shop.story(order_id).order.status == "pending"
 
 
+def test_money_of_something_else_that_came_and_went_waits_for_a_person(shop: Shop) -> None:
+    order_id, tx_ref = shop.begun()
+    shop.control.pay(tx_ref, currency="USD", webhook=False)
+    shop.control.reverse(tx_ref, webhook=False)
+    assert shop.notify(tx_ref).body == {"outcome": "applied"}
+    assert shop.payment(tx_ref).status == "review"
+    for _ in range(5):
+        shop.clock.advance(86_400)
+        shop.sweep()
+    assert shop.story(order_id).order.due_at is None
+
+
 def test_a_failed_attempt_may_still_succeed_on_the_same_page(shop: Shop) -> None:
     order_id, tx_ref = shop.begun()
     shop.control.fail(tx_ref)
