@@ -19,7 +19,7 @@ from payments.repository import (
     Repository,
     Stale,
 )
-from payments.states import OrderStatus, PaymentStatus, StockStatus
+from payments.states import OrderStatus, PaymentStatus, RefundStatus, StockStatus
 from payments.story import Event, Line, Order, Refund, Story
 from tests.shop import Shop, create_table
 
@@ -59,6 +59,41 @@ def test_what_is_saved_is_what_is_read(shop: Shop) -> None:
     story = begun(shop)
     assert shop.backend.repository.read(story.order.order_id) == story
     assert (story.order.version, story.order.events) == (2, 2)
+
+
+def test_a_refund_is_read_as_it_was_saved_and_as_it_was_changed(shop: Shop) -> None:
+    repository, story = shop.backend.repository, begun(shop)
+    story = repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
+    owed = Refund("op-1", "tx", 90_000, "ETB", NOW, reason="Broken", return_stock=True)
+    story = repository.save(story, domain.request_refund(story, owed, NOW))
+    assert repository.read(story.order.order_id) == story
+    # A change that leaves the status, and one that does not.
+    story = repository.save(story, domain.try_refund(story, "op-1", NOW, RULES))
+    assert repository.read(story.order.order_id) == story
+    story = repository.save(story, domain.refund_accepted(story, "op-1", "handle", NOW))
+    assert repository.read(story.order.order_id) == story
+
+
+def test_a_status_is_read_as_one_and_not_as_a_word(shop: Shop) -> None:
+    repository, story = shop.backend.repository, begun(shop)
+    story = repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
+    owed = Refund("op-1", "tx", 90_000, "ETB", NOW)
+    repository.save(story, domain.request_refund(story, owed, NOW))
+    read = repository.read(story.order.order_id)
+    assert read is not None
+    assert read.order.status is OrderStatus.PAID
+    assert read.order.stock is StockStatus.COMMITTED
+    assert read.payments[0].status is PaymentStatus.SUCCEEDED
+    assert read.refunds[0].status is RefundStatus.REQUESTED
+
+
+def test_payments_are_read_in_the_order_in_which_they_were_begun(shop: Shop) -> None:
+    repository, story = shop.backend.repository, saved(shop)
+    for number, tx_ref in enumerate(("tx-c", "tx-a", "tx-b")):
+        story = repository.save(story, domain.begin(story, tx_ref, NOW + number, RULES))
+    read = repository.read(story.order.order_id)
+    assert read is not None
+    assert [payment.tx_ref for payment in read.payments] == ["tx-c", "tx-a", "tx-b"]
 
 
 def test_an_order_that_nobody_placed_is_not_there(shop: Shop) -> None:
@@ -179,8 +214,10 @@ def test_an_order_takes_only_what_is_there(shop: Shop) -> None:
     assert shop.dump() == before
 
 
-def test_a_price_that_changed_since_it_was_read_is_read_again(shop: Shop) -> None:
-    lines = (Line("MUG", "Mug", 1, 15_049),)
+@pytest.mark.parametrize("quantity", [1, 2])
+def test_a_price_that_changed_since_it_was_read_is_read_again(shop: Shop, quantity: int) -> None:
+    """Also of the last units: it is the price that is wrong, and not that they are gone."""
+    lines = (Line("MUG", "Mug", quantity, 15_049),)
     with pytest.raises(Stale):
         saved(shop, domain.place(new_order(lines=lines)))
     assert shop.stock("MUG") == (2, 0, 0)
