@@ -60,8 +60,12 @@ class Shop(Client):
         return order_id, tx_ref
 
     def make_due(self, order_id: str, *, expires: bool = False) -> None:
-        """As if it had been placed so long ago that its next look, or its end, is now."""
+        """As if it had been placed so long ago that its next look, or its end, is now.
+
+        And as if Chapa had last been asked so long ago that it may be asked again.
+        """
         now = int(time.time())
+        self._let_chapa_be_asked(order_id)
         self.rewrite(order_id, due_at=now, **({"expires_at": now} if expires else {}))
 
     def rewrite(self, order_id: str, **numbers: int) -> None:
@@ -76,6 +80,24 @@ class Shop(Client):
                 **{f":{name}": {"N": str(number)} for name, number in numbers.items()},
             },
         )
+
+    def _let_chapa_be_asked(self, order_id: str) -> None:
+        payments = self._table.query(
+            TableName=self.stack["table_name"],
+            KeyConditionExpression="pk = :order AND begins_with(sk, :payment)",
+            ExpressionAttributeValues={
+                ":order": {"S": f"ORDER#{order_id}"},
+                ":payment": {"S": "PAYMENT#"},
+            },
+            ConsistentRead=True,
+        )
+        for payment in payments["Items"]:
+            self._table.update_item(
+                TableName=self.stack["table_name"],
+                Key={"pk": payment["pk"], "sk": payment["sk"]},
+                UpdateExpression="REMOVE looked_at",
+                ConditionExpression="attribute_exists(pk)",
+            )
 
     def lease(self, tx_ref: str, until_then: int) -> None:
         """As if somebody had taken the payment until then, and died over it."""
