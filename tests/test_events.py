@@ -61,9 +61,11 @@ def every_event() -> list[Event]:
     closed = domain.never_opened(begun, "tx", "refused", NOW)
     expired = domain.end(closed, NOW + 1800)
     late = said(expired, Said.PAID)
+    silent = expired.with_order(unknown_since=NOW - 86_400)
     owed = domain.refund_accepted(refund(paid), "r1", "RF1", NOW)
     ends = [
         late,
+        domain.looked(silent, NOW, unknown=True, rules=RULES),
         domain.end(domain.cancel(closed), NOW),
         said(paid, Said.REVERSED),
         said(paid, Said.REFUNDED),

@@ -300,6 +300,7 @@ def test_every_function_that_fails_rings() -> None:
     [
         "BadSignature",
         "EventsOverdue",
+        "OrderUnanswered",
         "PaymentReversed",
         "PaymentReview",
         "ProviderRefusedKey",

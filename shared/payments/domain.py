@@ -468,7 +468,11 @@ def _review(
 
 
 def looked(story: Story, now: int, *, unknown: bool, rules: Rules) -> Story:
-    """A look changed nothing: count it, and give up on a provider that was silent for too long."""
+    """A look changed nothing: count it, and call a person if the provider was silent for too long.
+
+    For what is open, that is its review. Whatever else waits for an answer waits on, and a person
+    is called again each time that it has waited so long.
+    """
     order = story.order
     # A last look that got no answer was no look: with it, a success would be lost sight of.
     doubtful = any(payment.in_doubt for payment in story.payments)
@@ -483,12 +487,16 @@ def looked(story: Story, now: int, *, unknown: bool, rules: Rules) -> Story:
     after = story.with_order(
         looks=order.looks + counts, unknown_since=since, nudged_to=nudge, due_at=None
     )
-    if since is not None and now - since >= rules.review_after:
-        reason = "provider unreachable for too long"
-        for payment in after.open_payments:
-            after = _review(after, payment, reason, now).story
-        for refund in after.open_refunds:
-            after = refund_review(after, refund.reference, reason, now)
+    if since is None or now - since < rules.review_after:
+        return after
+    after = after.with_order(unknown_since=now)
+    if not (after.open_payments or after.open_refunds):
+        return after.tell("order.unanswered", now)
+    reason = "provider unreachable for too long"
+    for payment in after.open_payments:
+        after = _review(after, payment, reason, now).story
+    for refund in after.open_refunds:
+        after = refund_review(after, refund.reference, reason, now)
     return after
 
 

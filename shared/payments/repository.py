@@ -357,7 +357,7 @@ class Repository:
             try:
                 self._client.transact_write_items(TransactItems=writes)  # type: ignore[arg-type]
             except self._client.exceptions.TransactionCanceledException as error:
-                reasons: Any = error.response.get("CancellationReasons", [])
+                reasons: Any = error.response["CancellationReasons"]
                 _raise_failed_condition(writes, reasons)
             except self._client.exceptions.TransactionInProgressException:
                 pass

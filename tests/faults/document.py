@@ -54,7 +54,7 @@ Four things that the tables show and that an operator should know:
   be one: the order ends. It is found by the next webhook about it, and by nothing else.
 - A reversal whose webhook never comes is not found: nobody asks about a paid payment again.
 - A paid payment **in doubt** is asked about until Chapa says where its money is, however long that
-  takes; no alarm calls a person meanwhile.
+  takes; an alarm calls a person each day.
 - A refund of a part, whose answer was lost, ends with a person: Chapa has no way to ask for it.
 """
 

@@ -498,6 +498,36 @@ class TestDue:
         assert after.refunds[0].status is RefundStatus.REVIEW
         assert after.refunds[0].reason == "provider unreachable for too long"
 
+    @pytest.mark.parametrize(
+        "unanswered",
+        [
+            domain.doubted(story(PaymentStatus.SUCCEEDED, OrderStatus.PAID), TX),
+            story(PaymentStatus.CLOSED, OrderStatus.EXPIRED),
+            story(PaymentStatus.REVIEW),
+        ],
+        ids=["money may have gone back", "money may have come late", "a person was called before"],
+    )
+    def test_a_silence_about_what_is_not_open_calls_a_person_each_day(
+        self, unanswered: Story
+    ) -> None:
+        silent = domain.looked(unanswered, NOW, unknown=True, rules=RULES)
+        told = []
+        for hour in range(1, 49):
+            silent = domain.looked(silent, NOW + hour * 3600, unknown=True, rules=RULES)
+            told.append((hour, names(silent)))
+            silent = replace(silent, news=())
+        assert [(hour, news) for hour, news in told if news] == [
+            (24, ["order.unanswered"]),
+            (48, ["order.unanswered"]),
+        ]
+        assert silent.payments == unanswered.payments
+
+    def test_a_person_who_is_called_for_a_payment_is_not_called_twice(self) -> None:
+        silent = story().with_order(unknown_since=NOW)
+        after = domain.looked(silent, NOW + 86_400, unknown=True, rules=RULES)
+        again = domain.looked(after, NOW + 90_000, unknown=True, rules=RULES)
+        assert names(again) == ["payment.review"]
+
     @pytest.mark.parametrize("what", ["payment", "refund", "doubt"])
     def test_a_look_at_what_is_not_settled_counts_even_without_an_answer(self, what: str) -> None:
         before = {
@@ -753,6 +783,15 @@ TOLD: dict[str, tuple[Callable[[], Story], list[Event]]] = {
                 "refund": {"tx_ref": TX, "refund": "op-1"},
             }.items()
         ],
+    ),
+    "not answered": (
+        lambda: domain.looked(
+            story(PaymentStatus.CLOSED, OrderStatus.EXPIRED).with_order(unknown_since=NOW - 86_400),
+            NOW,
+            unknown=True,
+            rules=RULES,
+        ),
+        [Event("order.unanswered", NOW, {})],
     ),
     "refund accepted": (
         lambda: domain.refund_accepted(refunding(refund()), "op-1", "RF1", NOW),

@@ -396,6 +396,20 @@ class TestProviderEvents:
         assert shop.payment(tx_ref).status is PaymentStatus.REVERSED
         assert shop.story(order_id).order.status is OrderStatus.REFUNDED
 
+    def test_a_person_is_called_each_day_that_chapa_does_not_say_it(self, shop: Shop) -> None:
+        order_id, tx_ref = paid(shop)
+        shop.clock.advance(3)
+        shop.control.reverse(tx_ref, webhook=False)
+        shop.control.add_fault("verify", "status", times=None, status=503)
+        assert shop.notify(tx_ref, "charge.reversed").body == {"outcome": "deferred"}
+        for _ in range(60):
+            shop.sweep()
+            shop.clock.advance(3600)
+        assert shop.ledger(order_id).count("order.unanswered") == 2
+        shop.control.clear_faults()
+        run(shop)
+        assert shop.ledger(order_id)[-2:] == ["payment.reversed", "order.refunded"]
+
     def test_a_doubt_without_a_reason_ends_with_the_look_that_it_caused(self, shop: Shop) -> None:
         order_id, tx_ref = paid(shop)
         assert shop.notify(tx_ref, "charge.reversed").body == {"outcome": "deferred"}

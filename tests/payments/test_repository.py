@@ -18,6 +18,7 @@ from payments.repository import (
     Product,
     Repository,
     Stale,
+    event_in,
 )
 from payments.states import OrderStatus, PaymentStatus, RefundStatus, StockStatus
 from payments.story import Event, Line, Order, Refund, Story
@@ -300,6 +301,16 @@ class TestEvents:
         marks = [item["due_at"] for item in shop.dump() if str(item["sk"]).startswith("EVENT#")]
         assert marks == [NOW + 3600, NOW + 3600]
 
+    def test_an_event_in_the_stream_names_itself_and_says_what_happened(self, shop: Shop) -> None:
+        order_id = begun(shop).order.order_id
+        images = shop.dynamodb.scan(TableName="payments")["Items"]
+        told = [event_in(image) for image in images if image["sk"]["S"].startswith("EVENT#")]
+        price = {"amount": 90_000, "currency": "ETB"}
+        assert told == [
+            (EventKey(order_id, 1), Event("order.placed", NOW, price)),
+            (EventKey(order_id, 2), Event("payment.initializing", NOW, {"tx_ref": "tx"} | price)),
+        ]
+
     def test_an_event_is_not_an_order_and_an_order_is_not_an_event(self, shop: Shop) -> None:
         order_id = begun(shop).order.order_id
         repository, later = shop.backend.repository, NOW + 10_000
@@ -429,12 +440,18 @@ class TestConflicts:
         repository.save(None, domain.place(new_order(lines=())))
         assert (conflicting.calls, len(slept)) == (3, 2)
 
-    def test_it_gives_up_in_the_end(self, client: Any) -> None:
+    def test_it_waits_longer_each_time_and_gives_up_in_the_end(
+        self, client: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slept: list[Any] = []
+        monkeypatch.setattr("payments.repository.random.uniform", lambda *bounds: bounds)
         conflicting = Conflicting(client, ["TransactionConflict"] * 100)
-        repository = Repository(conflicting, "payments", sleep=lambda _: None)  # type: ignore[arg-type]
-        with pytest.raises(Busy):
+        repository = Repository(conflicting, "payments", sleep=slept.append)  # type: ignore[arg-type]
+        with pytest.raises(Busy) as busy:
             repository.save(None, domain.place(new_order(lines=())))
-        assert conflicting.calls == CONFLICT_TRIES
+        assert busy.value.retry_after == 1
+        assert conflicting.calls == len(slept) == CONFLICT_TRIES
+        assert slept[:4] == [(0, 0.02), (0, 0.04), (0, 0.08), (0, 0.16)]
 
     def test_a_transaction_that_can_never_succeed_is_a_bug(self, client: Any) -> None:
         conflicting = Conflicting(client, ["ValidationError"])

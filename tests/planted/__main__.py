@@ -124,7 +124,12 @@ def main() -> None:
     if sys.argv[1:] == ["--table"]:
         sys.stdout.write(table() + "\n")
         return
-    bugs = [bug for bug in BUGS if " ".join(sys.argv[1:]) in bug.what]
+    words = " ".join(sys.argv[1:])
+    bugs = [bug for bug in BUGS if words in bug.what]
+    if not bugs:
+        raise SystemExit(
+            f"No bug is called {words!r}; {Path(__file__).with_name('bugs.py')} has all."
+        )
     console = Console()
     verdicts = plant_all(bugs, console)
     shown = Table("Bug", "Caught by", "How it failed", "s", expand=True)

@@ -924,6 +924,27 @@ BUGS = [
             ),
         ),
     ),
+    Bug(
+        "nobody hears of a reversal about which Chapa is silent for days",
+        "1",
+        DOMAIN,
+        '        return after.tell("order.unanswered", now)',
+        "        return after",
+        (
+            of(
+                "refunds",
+                "TestProviderEvents::test_a_person_is_called_each_day_that_chapa_does_not_say_it",
+            ),
+        ),
+    ),
+    Bug(
+        "whoever was called once is called again every hour",
+        "1",
+        DOMAIN,
+        "    after = after.with_order(unknown_since=now)\n",
+        "",
+        (of("domain", "TestDue::test_a_silence_about_what_is_not_open_calls_a_person_each_day"),),
+    ),
     # Placing an order.
     Bug(
         "another request under the same key finds the first one's order",
