@@ -137,6 +137,14 @@ class Control:
         """Connections are refused from now on for so long, the control API's too."""
         self._ask("POST", "refuse", {"seconds": seconds})
 
+    def answers(self) -> bool:
+        """Whether anybody listens there."""
+        try:
+            self.settings()
+        except requests.ConnectionError:
+            return False
+        return True
+
     def reset(self) -> None:
         self._ask("POST", "reset")
 

@@ -30,7 +30,7 @@ from rich.text import Text
 
 from operators.invariants import Order, sorted_out, violations
 from sandbox.chapa.journal import Entry
-from sandbox.client import Client, TooLate
+from sandbox.client import Client, TooLate, until
 from sandbox.listener import Listener
 from sandbox.soak.customers import PLENTIFUL, SCARCE, Customer, Life, let_live
 from sandbox.soak.judge import World, unpublished, untrue
@@ -55,9 +55,15 @@ PARAMS = {
 HIDDEN_SECONDS = "15"
 """For how long a message is hidden whose worker was killed; it is six minutes on AWS."""
 
+DEAD_AFTER = 1
+"""How often a message may fail; five times on AWS, and here nothing fails so often."""
+
 SWEEP_SECONDS = 2.0
 REST_SECONDS = 240
 """The longest that the schedule may take until nothing is left to be done."""
+
+REQUESTS_AN_OUTAGE = 40
+"""To so many requests of which an answer of Chapa's goes wrong it once takes no connections."""
 
 SHOWN = 50
 """Findings that are shown; the rest stands in a file."""
@@ -104,7 +110,7 @@ class Soak:
         self._reaper = Reaper(stack, settings.seed)
         self._listener = Listener(shop.stack)
         self._sweeps = self._sweeps_in_trouble = 0
-        self._redriven = 0
+        self._redriven = self._outages = 0
 
     def run(self) -> Day:
         self._open_the_shop()
@@ -124,9 +130,17 @@ class Soak:
         prices = random.Random(f"{settings.seed}/prices")  # noqa: S311
         for sku, units in (PLENTIFUL | SCARCE).items():
             shop.sell(sku, units, prices.randint(100, 500_000))
-        shop.aws("sqs").set_queue_attributes(
-            QueueUrl=shop.stack["queues"]["reconcile"],
-            Attributes={"VisibilityTimeout": HIDDEN_SECONDS},
+        sqs, queue = shop.aws("sqs"), shop.stack["queues"]["reconcile"]
+        [policy] = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])[
+            "Attributes"
+        ].values()
+        redrive = {**json.loads(policy), "maxReceiveCount": DEAD_AFTER}
+        sqs.set_queue_attributes(
+            QueueUrl=queue,
+            Attributes={
+                "VisibilityTimeout": HIDDEN_SECONDS,
+                "RedrivePolicy": json.dumps(redrive),
+            },
         )
         # On a slow machine it is no fault of the webhook's that nobody answers it soon.
         shop.chapa.set(send_timeout=30)
@@ -142,11 +156,14 @@ class Soak:
                 yield customer.life()
 
         pauses = random.Random(f"{settings.seed}/pauses")  # noqa: S311
+        outages = random.Random(f"{settings.seed}/outages")  # noqa: S311
         tasks = [
             Repeated("schedule", lambda: SWEEP_SECONDS, self._sweep),
             Repeated("listener", lambda: 1.0, self._listener.listen),
             Repeated("progress", lambda: 15.0, self._progress),
             Repeated("reaper", lambda: pauses.uniform(0, 0.5), self._reap),
+            Repeated("outage", lambda: 0.5, lambda: self._break_down(outages.uniform(0.5, 3))),
+            Repeated("operator", lambda: 5.0, self._redrive),
         ]
         with ExitStack() as meanwhile:
             for task in tasks:
@@ -168,12 +185,31 @@ class Soak:
         else:
             self._sweeps += 1
 
+    # Trouble comes in step with the work and not with the time: a slow machine gets on, too.
+
     def _reap(self) -> None:
-        """In step with the work and not with the time, so that a slow machine gets on, too."""
         self._reaper.look()
-        requests = sum(len(customer.story.heard) for customer in self.day.customers)
-        if len(self._reaper.kills) < requests * self.day.settings.kills / 100:
+        if len(self._reaper.kills) < self._requests * self.day.settings.kills / 100:
             self._reaper.strike()
+
+    def _break_down(self, seconds: float) -> None:
+        """Chapa takes no connections for a while."""
+        chapa = self._shop.chapa
+        if self._outages < self._requests * self.day.settings.faults / 100 / REQUESTS_AN_OUTAGE:
+            self._outages += 1
+            chapa.refuse(seconds)
+            until(chapa.answers, bool, "Chapa answers")
+
+    @property
+    def _requests(self) -> int:
+        return sum(len(customer.story.heard) for customer in self.day.customers)
+
+    def _redrive(self) -> None:
+        if self._shop.queued("dead_letter"):
+            code, answer, complaint = self._shop.operate("redrive")
+            self._redriven += int(answer.get("redriven", 0))
+            if code:
+                self._find(f"the dead letters could not be redriven: {complaint}")
 
     def _progress(self) -> None:
         day = self.day
@@ -196,11 +232,7 @@ class Soak:
                 self._find(f"after {REST_SECONDS} s of rest there are still {left}")
                 return
             self._bank_works_off_refunds()
-            if shop.queued("dead_letter"):
-                code, answer, complaint = shop.operate("redrive")
-                self._redriven += int(answer.get("redriven", 0))
-                if code:
-                    self._find(f"the dead letters could not be redriven: {complaint}")
+            self._redrive()
             self._sweep()
             with suppress(TooLate):  # The next round says what is left.
                 shop.await_worker()
@@ -269,6 +301,7 @@ class Soak:
         day.figures = [
             *told_by_clients(stories),
             *done_to_us(shop.chapa.used_faults(), webhooks, self._reaper.kills),
+            ("times that Chapa took no connections", self._outages),
             *done_by_us(orders.values(), published, webhook_outcomes(shop)),
             ("questions to Chapa about a payment", len(shop.calls("verify"))),
             ("orders that the worker failed at, and was handed again", failed_at(shop)),

@@ -7,6 +7,7 @@ seed alone.
 
 import heapq
 import itertools
+import json
 import random
 import threading
 import time
@@ -18,7 +19,7 @@ from functools import partial
 import requests
 
 from sandbox.chapa.control import Control, ControlError
-from sandbox.client import Answer, Client
+from sandbox.client import Answer, Client, until
 from sandbox.soak.story import GAVE_UP, Call, Heard, Story
 
 type Life[T] = Generator[float, None, T]
@@ -135,17 +136,25 @@ class Customer:
         yield self._random.uniform(0.2, 2)
         return tx_ref
 
+    def _at_chapa[T](self, do: Callable[[], T]) -> T:
+        """Done as soon as Chapa takes connections; now and then it takes none."""
+        while True:
+            try:
+                return do()
+            except requests.ConnectionError:
+                until(self._chapa.answers, bool, "Chapa answers")
+
     def _press(self, tx_ref: str, button: str) -> None:
-        page = self._shop.visit(self.story.pages[tx_ref])
+        page = self._at_chapa(partial(self._shop.visit, self.story.pages[tx_ref]))
         if button not in page.buttons:
             return  # The page is shut; it says so.
-        if self._shop.press(page, button) and button == "pay":
+        if self._at_chapa(partial(self._shop.press, page, button)) and button == "pay":
             self.story.paid.add(tx_ref)
 
     def _bank_pays(self, tx_ref: str) -> None:
         """An attempt that was under way succeeds, whatever became of the page."""
         try:
-            self._chapa.pay(tx_ref, late=True)
+            self._at_chapa(partial(self._chapa.pay, tx_ref, late=True))
         except ControlError as error:
             if error.code != 409:
                 raise
@@ -163,6 +172,13 @@ class Customer:
             if status in DONE:
                 break
         return status
+
+    def _until_it_works(self, what: str, do: Callable[[], bool]) -> Life[None]:
+        for _ in range(TRIES):
+            if do():
+                return
+            yield 1
+        self.story.complaints.append(f"{what} did not work in {TRIES} tries")
 
     def _until_over(self, order: Answer) -> Life[None]:
         over = datetime.fromisoformat(order["expires_at"]).timestamp()
@@ -244,13 +260,48 @@ class Customer:
             yield from self._insist("cancel", cancel)
             yield from self._comes_back(tx_ref)
 
+    def is_paid_back(self, order: Answer) -> Life[None]:
+        """pays and is paid back by the shop"""
+        tx_ref = yield from self._page(order)
+        if not tx_ref:
+            return
+        self._press(tx_ref, "pay")
+        if (yield from self._comes_back(tx_ref)) != "succeeded":
+            return
+        goods = ["--return-stock"] if self._random.random() < 0.5 else []
+
+        def refund() -> bool:
+            code, _, _ = self._shop.operate("refund", tx_ref, f"--key={self.story.name}", *goods)
+            return code == 0
+
+        yield from self._until_it_works(f"to pay {tx_ref} back", refund)
+        self.story.promised_back.add(tx_ref)
+        if self._random.random() < 0.5:
+            refund()  # Typed twice, it is one decision.
+
+    def is_taken_back(self, order: Answer) -> Life[None]:
+        """pays, and the bank takes the money back"""
+        tx_ref = yield from self._page(order)
+        if not tx_ref:
+            return
+        self._press(tx_ref, "pay")
+        if (yield from self._comes_back(tx_ref)) != "succeeded":
+            return
+        self._at_chapa(partial(self._chapa.reverse, tx_ref, webhook=False))
+        event = {"event": "charge.reversed", "tx_ref": tx_ref, "status": "reversed"}
+        body = json.dumps(event).encode()
+        yield from self._until_it_works(
+            f"to tell of the reversal of {tx_ref}", lambda: self._shop.notify(body).status == 200
+        )
+        self.story.taken_back.add(tx_ref)
+
     def _cancel(self, order: Answer) -> Callable[[], Answer]:
         return partial(self._shop.cancel, order["order_id"], user=self.story.user)
 
 
 WANTS: dict[Callable[[Customer, Answer], Life[None]], int] = {
-    Customer.pays: 38,
-    Customer.pays_and_leaves: 12,
+    Customer.pays: 33,
+    Customer.pays_and_leaves: 11,
     Customer.fails_first: 8,
     Customer.takes_another_page: 8,
     Customer.pays_twice: 7,
@@ -258,6 +309,8 @@ WANTS: dict[Callable[[Customer, Answer], Life[None]], int] = {
     Customer.abandons: 8,
     Customer.cancels: 6,
     Customer.cancels_while_paying: 6,
+    Customer.is_paid_back: 3,
+    Customer.is_taken_back: 3,
 }
 """What customers want, and how many of a hundred do."""
 

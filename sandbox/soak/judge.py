@@ -73,11 +73,13 @@ def untrue(stories: Iterable[Story], world: World) -> list[str]:
     held = Held(world)
     for story in stories:
         about = [
+            *story.complaints,
             *_answers(story, world),
             *_orders(story, belong[story.name], world),
             *_pages(story, world),
             *_order_of_time(story, world),
             *_money(story, world),
+            *_money_back(story, world),
             *_sold_out(story, held),
         ]
         found += [f"{story.name}, who {story.wants}: {finding}" for finding in about]
@@ -242,8 +244,27 @@ def _money(story: Story, world: World) -> Iterator[str]:
             )
             if owed != payment.amount:
                 yield f"paid {tx_ref} in vain, and {format_amount(owed)} of it are owed back"
+        elif payment.status is PaymentStatus.REVERSED:
+            if at_chapa["status"] != "reversed":
+                yield f"paid {tx_ref}, which is reversed, and Chapa says {at_chapa['status']}"
         elif payment.status is not PaymentStatus.REVIEW:
             yield f"paid {tx_ref}, and it is {payment.status}: the money is nobody's"
+
+
+def _money_back(story: Story, world: World) -> Iterator[str]:
+    for tx_refs, end in (
+        (story.taken_back, PaymentStatus.REVERSED),
+        (story.promised_back, PaymentStatus.REFUNDED),
+    ):
+        for tx_ref in sorted(tx_refs):
+            known = world.orders.get(tx_ref.partition("-")[0])
+            payment = known.story.payment(tx_ref) if known else None
+            if known is None or payment is None:
+                yield f"got {tx_ref} back, of which we know nothing"
+            elif payment.status is not end:
+                yield f"should see {tx_ref} {end}, and it is {payment.status}"
+            elif known.story.order.status is not OrderStatus.REFUNDED:
+                yield f"got {tx_ref} back, and the order is {known.story.order.status}"
 
 
 class Held:
@@ -275,7 +296,9 @@ def _holding(order: Order) -> Iterator[tuple[float, float]]:
                 since = event.at
             case "order.paid" if since is None:
                 since = event.at
-            case "order.expired" | "order.cancelled" if since is not None:
+            case "order.expired" | "order.cancelled" | "order.refunded" if (
+                since is not None and event.details.get("stock_returned", True)
+            ):
                 yield since, event.at
                 since = None
     if since is not None:

@@ -46,6 +46,12 @@ class Story:
     """The address of the page of each payment that was handed out, by tx_ref."""
     paid: set[str] = field(default_factory=set)
     """The payments whose page, or bank, said that the money was taken."""
+    taken_back: set[str] = field(default_factory=set)
+    """Those that the bank reversed, and of which Chapa could tell the shop."""
+    promised_back: set[str] = field(default_factory=set)
+    """Those that the shop's operator said go back."""
+    complaints: list[str] = field(default_factory=list)
+    """What should have worked, and did not however often it was tried."""
 
     @property
     def orders(self) -> set[str]:

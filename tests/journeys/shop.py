@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
-import requests
-
 from operators.invariants import violations
 from sandbox.client import Answer, Client, until
 
@@ -184,13 +182,6 @@ class Shop(Client):
                 told = json.loads(line)
                 found += int(sum(told[metric])) if "_aws" in told and metric in told else 0
         return found
-
-    def chapa_answers(self) -> bool:
-        try:
-            self.chapa.settings()
-        except requests.ConnectionError:
-            return False
-        return True
 
     def brief_token(self) -> str:
         """A token of abebe's, as the user pool issues them, but good for two seconds only."""

@@ -86,7 +86,7 @@ def test_a_chapa_that_refuses_connections_is_a_503(shop: Shop) -> None:
     answer = shop.initialize(order_id)
     assert (answer.status, answer.code) == (503, "provider_unavailable")
     assert told_to_ask_again(answer, order_id)
-    until(shop.chapa_answers, bool, "Chapa answers again")
+    until(shop.chapa.answers, bool, "Chapa answers again")
     begins_anew(shop, order_id, sku)
 
 

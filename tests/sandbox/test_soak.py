@@ -19,6 +19,7 @@ import pytest
 from moto import mock_aws
 
 from operators.invariants import sorted_out
+from payments import refunds
 from payments.states import OrderStatus, PaymentStatus
 from sandbox.chapa.control import Control
 from sandbox.chapa.faults import ANSWER
@@ -121,7 +122,8 @@ class Clients:
 @pytest.fixture(scope="module")
 def _day() -> Day:
     """Almaz pays; Bekele, who had the last one, pays too late, when it is Chaltu's; Dawit, who
-    wanted it as well, hears that it is sold out; Eden orders twice under one key."""
+    wanted it as well, hears that it is sold out; Eden orders twice under one key; the bank takes
+    back what Fikre paid, and the shop pays Genet back."""
     with mock_aws():
         return _lived_through(Shop())
 
@@ -135,10 +137,21 @@ def _lived_through(shop: Shop) -> Day:
     assert clients.place("Dawit", "LAST").code == "out_of_stock"
     shop.clock.advance(shop.backend.rules.order_ttl)
     shop.sweep()
+    clients.place("Fikre", "COFFEE-250")
+    clients.pay("Fikre", taken_back := clients.open_page("Fikre"))
+    shop.control.reverse(taken_back)
+    clients.stories["Fikre"].taken_back.add(taken_back)
+    clients.place("Genet", "COFFEE-250")
+    clients.pay("Genet", promised_back := clients.open_page("Genet"))
+    refunds.request(
+        shop.backend, promised_back, None, key="Genet", reason="Sour", return_stock=True
+    )
+    clients.stories["Genet"].promised_back.add(promised_back)
     clients.place("Chaltu", "LAST")
     clients.pay("Chaltu", clients.open_page("Chaltu"))
     clients.pay("Bekele", too_late, late=True)
     for _ in range(10):
+        shop.deliver()
         shop.clock.advance(3600)
         shop.sweep()
     assert shop.payment(too_late).status is PaymentStatus.REFUNDED
@@ -163,6 +176,37 @@ def test_true_stories_agree_with_the_table_and_with_chapa(day: Day) -> None:
 
 def told_that_an_unpaid_order_is_paid(day: Day) -> None:
     day.change("Eden", "place", body={"status": "paid"})
+
+
+def taken_back_and_still_paid(day: Day) -> None:
+    day.set_payment(day.page_of("Fikre"), status=PaymentStatus.SUCCEEDED)
+
+
+def taken_back_by_nobody(day: Day) -> None:
+    day.set_at_chapa(day.page_of("Fikre"), status="success")
+
+
+def taken_back_of_an_order_that_stays_paid(day: Day) -> None:
+    day.set_order(day.order_of("Fikre"), status=OrderStatus.PAID)
+
+
+def promised_back_and_kept(day: Day) -> None:
+    day.set_payment(day.page_of("Genet"), status=PaymentStatus.SUCCEEDED)
+
+
+def promised_back_and_unknown(day: Day) -> None:
+    day.forget(day.order_of("Genet"))
+
+
+def tried_in_vain(day: Day) -> None:
+    day.stories["Genet"].complaints.append("to pay it back did not work in 8 tries")
+
+
+def sold_out_while_goods_that_came_back_are_there(day: Day) -> None:
+    """The units that Genet brought back are there again, those of Fikre are not."""
+    story = day.stories["Dawit"]
+    story.basket = {"COFFEE-250": 7}
+    day.change("Dawit", "place", began=2e9, ended=2e9, body={"skus": ["COFFEE-250"]})
 
 
 def told_that_an_unpaid_payment_succeeded(day: Day) -> None:
@@ -288,6 +332,13 @@ def failed_by_a_chapa_that_was_well(day: Day) -> None:
 
 LIES: dict[Callable[[Day], None], str] = {
     told_that_an_unpaid_order_is_paid: "was seen paid, and later was seen pending",
+    taken_back_and_still_paid: "reversed, and it is succeeded",
+    taken_back_by_nobody: "which is reversed, and Chapa says success",
+    taken_back_of_an_order_that_stays_paid: "back, and the order is paid",
+    promised_back_and_kept: "refunded, and it is succeeded",
+    promised_back_and_unknown: "of which we know nothing",
+    tried_in_vain: "did not work in 8 tries",
+    sold_out_while_goods_that_came_back_are_there: "but they were there",
     told_that_an_unpaid_payment_succeeded: "was seen succeeded, and later is closed",
     told_that_a_paid_order_is_pending_again: "was seen paid, and later was seen pending",
     paid_and_expired_without_a_refund: "0.00 of it are owed back",
