@@ -32,7 +32,7 @@ How to read it:
 - **At once** is how the order stands when the call is over.
 - **In the end** is how it stands when the fault happened once, and only the schedule and the
   worker have had their time: nobody did anything.
-- **After a day** is how it stands when the first fault of the row has lasted for 27 hours, **and
+- **After a day** is how it stands when the fault has lasted for 27 hours, **and
   then** what becomes of it when Chapa is well again.
 - The stock follows the order: reserved while it is pending, sold when it is paid or refunded,
   back on the shelf when it is expired or cancelled. **review** means that an alarm calls a
