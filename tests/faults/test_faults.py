@@ -1,8 +1,8 @@
 """Every fault of the simulator, at every call that may have it, in every use case that makes it.
 
-Chapa goes wrong once, in each way, and then for longer than a day. What came of it is compared with
-the rules below, and with `docs/faults.md`. `make test` plays one of each kind and meaning, and for a
-day those with the most to lose; `make nightly` plays every one. To write the document anew:
+Chapa goes wrong once, in each way, and then for longer than a day. What came of it is compared
+with the rules below, and with `docs/faults.md`. `make test` plays one of each kind and meaning, and
+for a day those with the most to lose; `make nightly` plays every one. To write the document anew:
 
     WRITE=1 .venv/bin/python -m pytest tests/faults
 """

@@ -252,6 +252,19 @@ class TestDecide:
         assert decided(before, Verification(Said.OPEN)).outcome is nothing
         assert decided(before, Verification(Said.UNKNOWN)).outcome is Outcome.UNKNOWN
 
+    @pytest.mark.parametrize("wrong", [{"tx_ref": "x"}, {"currency": "USD"}, {"mode": "live"}])
+    @pytest.mark.parametrize("said", sorted(Said))
+    @pytest.mark.parametrize("status", sorted(PaymentStatus))
+    def test_an_answer_about_another_payment_is_none_unless_it_tells_of_money(
+        self, status: PaymentStatus, said: Said, wrong: dict[str, str]
+    ) -> None:
+        before = story(status, OrderStatus.PAID if status in PAID_STATES else OrderStatus.EXPIRED)
+        answered = decided(before, replace(PAID, said=said, **wrong))  # type: ignore[arg-type]
+        if status in UNPAID and said in {Said.PAID, Said.REFUNDED, Said.REVERSED}:
+            assert status_of(answered.story) is PaymentStatus.REVIEW
+        else:
+            assert answered == Decision(before, Outcome.UNKNOWN)
+
     def test_nothing_is_decided_about_a_payment_that_is_not_there(self) -> None:
         with pytest.raises(KeyError, match=TX):
             decided(Story(ORDER))
@@ -443,6 +456,16 @@ class TestDue:
         assert domain.looked(ended, NOW, unknown=True, rules=RULES).order.looks == 0
         assert domain.looked(ended, NOW, unknown=False, rules=RULES).order.looks == 1
 
+    def test_what_was_asked_last_is_asked_until_there_is_an_answer(self) -> None:
+        ended = story(PaymentStatus.CLOSED, OrderStatus.EXPIRED)
+        unanswered = ended.with_order(looks=2, unknown_since=NOW - 7)
+        assert domain.due_at(unanswered, NOW, RULES) == NOW + 300
+
+    def test_a_look_at_which_nobody_was_asked_is_taken_then_and_counts_for_nothing(self) -> None:
+        before = domain.scheduled(None, story().with_order(looks=1), NOW, RULES)
+        skipped = domain.not_looked(before, NOW + 3)
+        assert skipped == before.with_order(due_at=None, nudged_to=NOW + 3)
+
     def test_what_moved_is_looked_at_soon_again(self) -> None:
         before = story().with_order(looks=7)
         after = domain.scheduled(
@@ -470,7 +493,8 @@ class TestDue:
     def test_a_nudge_is_not_lost_to_whoever_writes_at_the_same_time(self) -> None:
         nudged = domain.nudged(domain.scheduled(None, story(), NOW, RULES), NOW + 3)
         looked = domain.looked(nudged, NOW, unknown=False, rules=RULES)
-        assert domain.scheduled(nudged, looked, NOW, RULES).order.due_at == NOW + 3
+        kept = domain.scheduled(nudged, looked, NOW, RULES).order
+        assert (kept.due_at, kept.nudged_to) == (NOW + 3, NOW + 3)
 
     def test_a_nudge_ends_with_the_look_that_it_asked_for(self) -> None:
         nudged = domain.nudged(domain.scheduled(None, story(), NOW, RULES), NOW + 3)
