@@ -56,6 +56,7 @@ NOT_UPDATED = {"ConditionalCheckFailedException", "TransactionConflictException"
 """Refusals of a single update that need no retry: somebody else is at what it is about."""
 
 _ORDER = "ORDER"
+_STOCK = "STOCK#"
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -374,15 +375,17 @@ def _raise_failed_condition(writes: list[dict[str, Any]], reasons: list[dict[str
     for write, reason in zip(writes, reasons, strict=True):
         code = reason.get("Code")
         if code == "ConditionalCheckFailed":
-            change = write.get("Update", {})
-            if not change.get("Key", {}).get("pk", {}).get("S", "").startswith("STOCK#"):
+            change = write.get("Update")
+            if change is None or not change["Key"]["pk"]["S"].startswith(_STOCK):
                 raise Stale
+            sku = change["Key"]["pk"]["S"].removeprefix(_STOCK)
+            stock = plain(reason.get("Item", {}))  # Empty: the catalogue does not have it any more.
             taken = change["ExpressionAttributeValues"].get(":available_taken")
-            stock = plain(reason.get("Item", {}))
-            if taken is None or stock.get("available", 0) >= _deserialize(taken):
-                # The units are there, so it was the price; or the product itself is gone.
-                raise Stale
-            short.append(stock["sku"])
+            if taken is None:
+                raise RuntimeError(f"{sku} has not the units that the order holds of it: {stock}")
+            if stock and stock["available"] >= _deserialize(taken):
+                raise Stale  # The units are there, so it was the price.
+            short.append(sku)
         elif code not in PASSING:
             raise RuntimeError(f"transaction refused: {code}: {reason.get('Message')}")
     if short:
@@ -398,7 +401,7 @@ def _event_key(event: EventKey) -> dict[str, Any]:
 
 
 def _stock_key(sku: str) -> dict[str, Any]:
-    return {"pk": {"S": f"STOCK#{sku}"}, "sk": {"S": "STOCK"}}
+    return {"pk": {"S": f"{_STOCK}{sku}"}, "sk": {"S": "STOCK"}}
 
 
 def _item(record: Payment | Refund | Order) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from payments.repository import (
     Repository,
     Stale,
     event_in,
+    plain,
 )
 from payments.states import OrderStatus, PaymentStatus, RefundStatus, StockStatus
 from payments.story import Event, Line, Order, Refund, Story
@@ -86,6 +88,11 @@ def test_a_status_is_read_as_one_and_not_as_a_word(shop: Shop) -> None:
     assert read.order.stock is StockStatus.COMMITTED
     assert read.payments[0].status is PaymentStatus.SUCCEEDED
     assert read.refunds[0].status is RefundStatus.REQUESTED
+
+
+def test_numbers_are_read_as_whole_ones_however_deep_they_lie() -> None:
+    raw = {"a": {"N": "1"}, "b": {"M": {"c": {"L": [{"N": "2"}, {"S": "3"}]}}}}
+    assert json.dumps(plain(raw)) == '{"a": 1, "b": {"c": [2, "3"]}}'
 
 
 def test_payments_are_read_in_the_order_in_which_they_were_begun(shop: Shop) -> None:
@@ -241,6 +248,44 @@ def test_a_late_success_cannot_take_stock_that_is_gone(shop: Shop) -> None:
     with pytest.raises(OutOfStock):
         shop.backend.repository.save(
             expired, expired.with_order(status=OrderStatus.PAID, stock=StockStatus.COMMITTED)
+        )
+    assert shop.dump() == before
+
+
+def off_the_catalogue(shop: Shop, sku: str) -> None:
+    shop.table.delete_item(Key={"pk": f"STOCK#{sku}", "sk": "STOCK"})
+
+
+def test_a_product_that_left_the_catalogue_since_it_was_read_is_sold_out(shop: Shop) -> None:
+    off_the_catalogue(shop, "COFFEE-250")
+    with pytest.raises(OutOfStock) as raised:
+        saved(shop)
+    assert raised.value.members["skus"] == ["COFFEE-250"]
+
+
+def test_a_late_success_cannot_take_what_left_the_catalogue(shop: Shop) -> None:
+    story = saved(shop)
+    expired = shop.backend.repository.save(story, domain.end(story, NOW + 1800))
+    off_the_catalogue(shop, "COFFEE-250")
+    with pytest.raises(OutOfStock):
+        shop.backend.repository.save(
+            expired, expired.with_order(status=OrderStatus.PAID, stock=StockStatus.COMMITTED)
+        )
+
+
+def test_units_that_an_order_holds_and_the_catalogue_lost_are_a_bug(shop: Shop) -> None:
+    """And no race: to try again would not bring them back."""
+    story = begun(shop)
+    off_the_catalogue(shop, "COFFEE-250")
+    before = shop.dump()
+    with pytest.raises(RuntimeError, match=r"COFFEE-250 has not .* holds of it: \{\}"):
+        shop.backend.repository.save(
+            story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story
+        )
+    with pytest.raises(Stale):  # Whoever lost a race hears of that first.
+        shop.backend.repository.save(
+            replace(story, order=replace(story.order, version=1)),
+            domain.decide(story, "tx", PAID, NOW, "test", RULES).story,
         )
     assert shop.dump() == before
 
@@ -413,7 +458,7 @@ class Conflicting:
                 {"Error": {"Code": code, "Message": ""}}, "TransactWriteItems"
             )
         reasons = [{"Code": "None"} for _ in TransactItems]
-        reasons[0] = {"Code": code}
+        reasons[0] = {"Code": code, "Message": "so says DynamoDB"}
         error: Any = {
             "Error": {"Code": "TransactionCanceledException", "Message": code},
             "CancellationReasons": reasons,
@@ -456,7 +501,7 @@ class TestConflicts:
     def test_a_transaction_that_can_never_succeed_is_a_bug(self, client: Any) -> None:
         conflicting = Conflicting(client, ["ValidationError"])
         repository = Repository(conflicting, "payments", sleep=lambda _: None)  # type: ignore[arg-type]
-        with pytest.raises(RuntimeError, match="ValidationError"):
+        with pytest.raises(RuntimeError, match="ValidationError: so says DynamoDB"):
             repository.save(None, domain.place(new_order(lines=())))
 
     def test_other_errors_of_aws_are_not_hidden(self, client: Any) -> None:

@@ -190,6 +190,15 @@ class TestLateSuccess:
         assert [(r.reference, r.amount) for r in story.refunds] == [(f"late-{tx_ref}", 100)]
         assert shop.stock("LAST") == (0, 1, 0)
 
+    @pytest.mark.corrupts  # The units of a product that is deleted are nowhere.
+    def test_it_is_owed_back_when_the_goods_left_the_catalogue(self, shop: Shop) -> None:
+        order_id, tx_ref = self.expired(shop, {"LAST": 1})
+        shop.table.delete_item(Key={"pk": "STOCK#LAST", "sk": "STOCK"})
+        assert 500 not in shop.deliver()
+        assert shop.story(order_id).order.status == "expired"
+        assert shop.payment(tx_ref).status == "surplus"
+        assert [r.reference for r in shop.story(order_id).refunds] == [f"late-{tx_ref}"]
+
     def test_it_is_owed_back_by_policy(self, shop: Shop) -> None:
         shop.configure(late_success_policy="refund")
         order_id, tx_ref = self.expired(shop, {"LAST": 1})

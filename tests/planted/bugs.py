@@ -588,6 +588,27 @@ BUGS = [
         "        pass",
         (of("repository", "TestDue::test_only_what_is_due_is_found"),),
     ),
+    Bug(
+        "a late success of goods that left the catalogue is nobody's",
+        "1",
+        REPOSITORY,
+        "            short.append(sku)",
+        '            short.append(stock["sku"])',
+        (
+            of("settle", "TestLateSuccess::test_it_is_owed_back_when_the_goods_left_the_catalogue"),
+            of(
+                "repository", "test_a_product_that_left_the_catalogue_since_it_was_read_is_sold_out"
+            ),
+        ),
+    ),
+    Bug(
+        "units that the catalogue lost are waited for as if they were a race",
+        "3",
+        REPOSITORY,
+        '                raise RuntimeError(f"{sku} has not the units that the order holds of it: {stock}")',
+        "                raise Stale",
+        (of("repository", "test_units_that_an_order_holds_and_the_catalogue_lost_are_a_bug"),),
+    ),
     # The one way to become paid.
     Bug(
         "the webhook is believed, and Chapa is not asked",
