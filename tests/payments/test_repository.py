@@ -64,6 +64,13 @@ def test_what_is_saved_is_what_is_read(shop: Shop) -> None:
     assert (story.order.version, story.order.events) == (2, 2)
 
 
+def test_a_payment_that_changed_but_not_its_status_is_read_as_it_was_changed(shop: Shop) -> None:
+    repository, story = shop.backend.repository, begun(shop)
+    story = repository.save(story, domain.lost(story, "tx", "no answer", NOW))
+    assert repository.read(story.order.order_id) == story
+    assert story.payments[0].reason == "no answer"
+
+
 def test_a_refund_is_read_as_it_was_saved_and_as_it_was_changed(shop: Shop) -> None:
     repository, story = shop.backend.repository, begun(shop)
     story = repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
