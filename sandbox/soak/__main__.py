@@ -1,7 +1,8 @@
 """`make soak`: thousands of orders through the deployed local stack, where a tenth goes wrong.
 
-Customers do what customers do, many at once. Meanwhile Chapa times out, errs, and loses, doubles,
-delays and forges its webhooks, and processes of functions are killed in the midst of their work.
+Customers do what customers do, many at once. Meanwhile Chapa times out, errs, takes no connections,
+and loses, doubles, delays and forges its webhooks; banks take money back, the operator pays back
+and redrives the dead letters, and processes of functions are killed in the midst of their work.
 Then the trouble ends, the schedule gets its time, and it is checked that every promise holds, and
 that what each customer was told agrees with the table and with Chapa.
 """
