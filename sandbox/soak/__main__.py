@@ -132,16 +132,12 @@ class Soak:
         for sku, units in (PLENTIFUL | SCARCE).items():
             shop.sell(sku, units, prices.randint(100, 500_000))
         sqs, queue = shop.aws("sqs"), shop.stack["queues"]["reconcile"]
-        [policy] = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])[
-            "Attributes"
-        ].values()
-        redrive = {**json.loads(policy), "maxReceiveCount": DEAD_AFTER}
+        known = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
+        redrive = json.loads(known["Attributes"]["RedrivePolicy"])
+        policy = json.dumps(redrive | {"maxReceiveCount": DEAD_AFTER})
         sqs.set_queue_attributes(
             QueueUrl=queue,
-            Attributes={
-                "VisibilityTimeout": HIDDEN_SECONDS,
-                "RedrivePolicy": json.dumps(redrive),
-            },
+            Attributes={"VisibilityTimeout": HIDDEN_SECONDS, "RedrivePolicy": policy},
         )
         # On a slow machine it is no fault of the webhook's that nobody answers it soon.
         shop.chapa.set(send_timeout=30)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -173,10 +174,20 @@ class Customer:
                 break
         return status
 
+    def _has_paid(self, order: Answer) -> Life[str | None]:
+        """The tx_ref of what pays the order; None when the customer does not see that it does."""
+        tx_ref = yield from self._page(order)
+        if tx_ref is None:
+            return None
+        self._press(tx_ref, "pay")
+        return tx_ref if (yield from self._comes_back(tx_ref)) == "succeeded" else None
+
     def _until_it_works(self, what: str, do: Callable[[], bool]) -> Life[None]:
         for _ in range(TRIES):
-            if do():
-                return
+            # A process that is killed may leave no answer, or none that can be read.
+            with suppress(requests.RequestException, ValueError):
+                if do():
+                    return
             yield 1
         self.story.complaints.append(f"{what} did not work in {TRIES} tries")
 
@@ -188,10 +199,7 @@ class Customer:
 
     def pays(self, order: Answer) -> Life[None]:
         """pays and comes back"""
-        tx_ref = yield from self._page(order)
-        if tx_ref:
-            self._press(tx_ref, "pay")
-            yield from self._comes_back(tx_ref)
+        yield from self._has_paid(order)
 
     def pays_and_leaves(self, order: Answer) -> Life[None]:
         """pays and closes the browser"""
@@ -262,11 +270,8 @@ class Customer:
 
     def is_paid_back(self, order: Answer) -> Life[None]:
         """pays and is paid back by the shop"""
-        tx_ref = yield from self._page(order)
+        tx_ref = yield from self._has_paid(order)
         if not tx_ref:
-            return
-        self._press(tx_ref, "pay")
-        if (yield from self._comes_back(tx_ref)) != "succeeded":
             return
         goods = ["--return-stock"] if self._random.random() < 0.5 else []
 
@@ -281,11 +286,8 @@ class Customer:
 
     def is_taken_back(self, order: Answer) -> Life[None]:
         """pays, and the bank takes the money back"""
-        tx_ref = yield from self._page(order)
+        tx_ref = yield from self._has_paid(order)
         if not tx_ref:
-            return
-        self._press(tx_ref, "pay")
-        if (yield from self._comes_back(tx_ref)) != "succeeded":
             return
         self._at_chapa(partial(self._chapa.reverse, tx_ref, webhook=False))
         event = {"event": "charge.reversed", "tx_ref": tx_ref, "status": "reversed"}
