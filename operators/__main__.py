@@ -1,6 +1,7 @@
-"""Refund a payment, redrive the dead letters, show an order, audit the table.
+"""Show an order, ask about or refund a payment, redrive the dead letters, audit the table.
 
     python -m operators show ORDER_ID
+    python -m operators ask TX_REF
     python -m operators refund TX_REF --key TICKET [--amount 100.00] [--reason …] [--return-stock]
     python -m operators redrive
     python -m operators audit
@@ -27,6 +28,7 @@ from payments import refunds
 from payments.backend import Backend
 from payments.errors import ConfigurationError, OrderNotFound, PaymentsError
 from payments.money import parse_amount
+from payments.settle import defer, find
 from payments.telemetry import logger
 from payments.views import details_view, iso_time, order_with_payments_view, refund_view
 
@@ -76,6 +78,23 @@ def refund(backend: Backend, arguments: argparse.Namespace) -> dict[str, Any]:
     return refund_view(requested)
 
 
+def ask(backend: Backend, tx_ref: str) -> dict[str, Any]:
+    """The reconcile function asks Chapa at once, also about a payment that is paid.
+
+    For what nobody reported: money that went back, or came long after the last look.
+    """
+    defer(backend, find(backend, tx_ref), 0, doubt=tx_ref)
+    story = find(backend, tx_ref)
+    [payment] = (p for p in story.payments if p.tx_ref == tx_ref)
+    due = story.order.due_at
+    return {
+        "tx_ref": tx_ref,
+        "order_id": story.order.order_id,
+        "status": payment.status,
+        "next_look": iso_time(due) if due else None,
+    }
+
+
 def redrive(stack: Mapping[str, str]) -> dict[str, Any]:
     """Hand every dead letter to the reconcile function again.
 
@@ -117,6 +136,9 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("show", help="an order with its payments, refunds and ledger")
     command.add_argument("order_id")
 
+    command = commands.add_parser("ask", help="have Chapa asked again about a payment")
+    command.add_argument("tx_ref")
+
     command = commands.add_parser("refund", help="owe a payment, or a part of it, back")
     command.add_argument("tx_ref")
     command.add_argument("--key", required=True, help="names the decision: twice is once")
@@ -136,6 +158,8 @@ def main(argv: list[str] | None = None) -> int:
         match arguments.command:
             case "show":
                 done = show(backend_of(stack), arguments.order_id)
+            case "ask":
+                done = ask(backend_of(stack), arguments.tx_ref)
             case "refund":
                 done = refund(backend_of(stack), arguments)
             case "audit":

@@ -51,8 +51,9 @@ LEFT = """
 Four things that the tables show and that an operator should know:
 
 - A success that Chapa itself denies for longer than a day (404, pending, failed) is believed not to
-  be one: the order ends. It is found by the next webhook about it, and by nothing else.
-- A reversal whose webhook never comes is not found: nobody asks about a paid payment again.
+  be one: the order ends. It is found by the next webhook about it, or by an operator's `ask`.
+- A reversal whose webhook never comes is found by an operator's `ask`: nobody else asks about a
+  paid payment again.
 - A paid payment **in doubt** is asked about until Chapa says where its money is, however long that
   takes; an alarm calls a person each day.
 - A refund of a part, whose answer was lost, ends with a person: Chapa has no way to ask for it.

@@ -193,6 +193,16 @@ class TestTakenBackByChapa:
         assert shop.notify(body_about(tx_ref, event)).body == {"outcome": "duplicate"}
         until(lambda: shop.counted("PaymentReversed"), lambda n: n == before + 1, "it is counted")
 
+    def test_a_reversal_of_which_nobody_told_is_found_when_an_operator_asks(
+        self, shop: Shop
+    ) -> None:
+        order_id, tx_ref = shop.paid(shop.product())
+        shop.chapa.reverse(tx_ref, webhook=False)
+        code, asked, complaint = shop.operate("ask", tx_ref)
+        assert (code, asked["status"], complaint) == (0, "succeeded", "")
+        shop.await_payment(tx_ref, "reversed")
+        assert shop.order(order_id)["status"] == "refunded"
+
     @pytest.mark.parametrize("event", ["charge.reversed", "refund.success"])
     def test_none_of_it_is_believed(self, shop: Shop, event: str) -> None:
         order_id, tx_ref = shop.paid(shop.product())

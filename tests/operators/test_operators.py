@@ -56,6 +56,46 @@ def test_a_refund_is_promised_once_for_each_key(
     assert [r.amount for r in shop.story(order_id).refunds] == [10_050]
 
 
+def test_a_reversal_of_which_nobody_told_is_found_by_whoever_asks(
+    shop: Shop, run: Callable[..., tuple[int, Any]]
+) -> None:
+    order_id, tx_ref = paid(shop)
+    shop.control.reverse(tx_ref, webhook=False)
+    shop.clock.advance(3)
+    code, asked = run("ask", tx_ref)
+    assert (code, asked["status"], asked["next_look"]) == (0, "succeeded", "2026-11-22T09:00:03Z")
+    shop.work()
+    assert shop.payment(tx_ref).status == "reversed"
+    assert shop.story(order_id).order.status == "refunded"
+
+
+def test_a_success_that_chapa_denied_for_long_is_found_by_whoever_asks(
+    shop: Shop, run: Callable[..., tuple[int, Any]]
+) -> None:
+    order_id, tx_ref = shop.begun()
+    for _ in range(10):
+        shop.clock.advance(86_400)
+        shop.sweep()
+    assert shop.story(order_id).order.due_at is None
+    shop.control.pay(tx_ref, late=True, webhook=False)
+    assert run("ask", tx_ref)[1]["status"] == "closed"
+    shop.work()
+    assert shop.payment(tx_ref).status == "succeeded"
+
+
+def test_what_went_back_is_not_asked_about(shop: Shop, run: Callable[..., tuple[int, Any]]) -> None:
+    _, tx_ref = paid(shop)
+    shop.control.reverse(tx_ref, webhook=False)
+    shop.clock.advance(3)
+    shop.notify(tx_ref, "charge.reversed")
+    before = shop.dump()
+    code, asked = run("ask", tx_ref)
+    assert (code, asked["status"], asked["next_look"]) == (0, "reversed", None)
+    assert shop.dump() == before
+    code, said = run("ask", "a" * 20 + "-nothing")
+    assert (code, said.strip()[:26]) == (1, "There is no such payment. ")
+
+
 def test_what_cannot_be_done_is_said_in_a_sentence(
     shop: Shop, run: Callable[..., tuple[int, Any]]
 ) -> None:
