@@ -5,7 +5,7 @@
     GET    /_control/faults                   the rules in force, and how often each kind was used
     POST   /_control/faults                   {"call", "kind", "tx_ref"?, "times"?, "chance"?,
                                               details}
-    DELETE /_control/faults[/<id>]            one rule, or all
+    DELETE /_control/faults[/<id>]            one rule, or all; with all, whoever is held is let go
     GET    /_control/journal?call=&tx_ref=    calls received, webhooks and callbacks sent
     DELETE /_control/journal
     GET    /_control/payments[/<tx_ref>]
@@ -155,6 +155,7 @@ def _settings_and_faults(control: Blueprint, simulator: Simulator) -> None:
     @control.delete("/faults")
     def clear_faults() -> Response:
         simulator.faults.clear()
+        simulator.let_go()
         return _answer({})
 
     @control.delete("/faults/<int:number>")

@@ -61,6 +61,7 @@ class Server:
         """Let go of held connections, stop listening, send nothing more."""
         with self._lock:
             self._simulator.stopping.set()
+        self._simulator.let_go()
         self._listener.shutdown()
         self._thread.join()
         self._courier.stop()

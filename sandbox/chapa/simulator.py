@@ -142,7 +142,8 @@ class Simulator:
         self.refuse: Callable[[float], None] | None = None
         """Stops listening for so many seconds; set by the server, absent in one process."""
         self._random = rng or random.SystemRandom()
-        self._hold = hold or self.stopping.wait
+        self._hold = hold or self._wait
+        self._let_go = threading.Event()
         self._holding = threading.BoundedSemaphore(HELD_AT_ONCE)
         self.faults = Faults(self._random)
         self.journal = Journal()
@@ -206,6 +207,16 @@ class Simulator:
                 self._hold(seconds)
             finally:
                 self._holding.release()
+
+    def _wait(self, seconds: float) -> None:
+        let_go = self._let_go
+        if not self.stopping.is_set():
+            let_go.wait(seconds)
+
+    def let_go(self) -> None:
+        """Nobody who is held now waits any longer."""
+        before, self._let_go = self._let_go, threading.Event()
+        before.set()
 
     def characters(self, count: int) -> str:
         return "".join(self._random.choices(ALPHANUMERIC, k=count))

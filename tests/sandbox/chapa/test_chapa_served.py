@@ -188,6 +188,23 @@ def test_a_held_connection_does_not_hold_up_the_end() -> None:
     assert outcomes == ["closed without an answer"]
 
 
+def test_who_is_held_is_let_go_when_the_faults_are_cleared(
+    merchant: Merchant, control: Control
+) -> None:
+    control.add_fault("verify", "slow", seconds=600)
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(merchant.verify)
+        eventually(lambda: bool(control.used_faults()))
+        assert not held.done()
+
+        def let_go() -> bool:
+            control.clear_faults()
+            return held.done()
+
+        eventually(let_go)
+    assert held.exception() is None
+
+
 def test_connections_beyond_the_limit_are_not_held() -> None:
     inside = threading.Semaphore(0)
     release = threading.Event()
@@ -224,14 +241,7 @@ def test_connections_can_be_refused_for_a_while(
 
     eventually(listens)
     control.refuse(0.05)
-    eventually(lambda: control_answers(control))
-
-
-def control_answers(control: Control) -> bool:
-    try:
-        return bool(control.settings())
-    except requests.ConnectionError:
-        return False
+    eventually(control.answers)
 
 
 def test_a_server_can_end_while_it_refuses(control: Control, server: Server) -> None:
