@@ -69,7 +69,7 @@ def test_who_pays_while_the_order_expires_has_bought(shop: Shop, call: str, told
     sku = shop.product()
     order_id, tx_ref = shop.begun(sku)
     # The answer is already true when it is slow to come; then the customer pays.
-    shop.chapa.add_fault(call, "slow", tx_ref=tx_ref, seconds=1.5)  # type: ignore[arg-type]
+    shop.chapa.add_fault(call, "slow", tx_ref=tx_ref, seconds=15)  # type: ignore[arg-type]
     shop.make_due(order_id, expires=True)
     shop.sweep()
     until(
@@ -78,6 +78,7 @@ def test_who_pays_while_the_order_expires_has_bought(shop: Shop, call: str, told
         "the worker is in the middle of it",
     )
     shop.chapa.pay(tx_ref, late=True, webhook=told)
+    shop.chapa.clear_faults()
     shop.await_order(order_id, "paid")
     shop.await_worker()
     assert shop.state(order_id) == ("paid", ["succeeded"])
