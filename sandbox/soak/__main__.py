@@ -301,7 +301,7 @@ class Soak:
             ("times that Chapa took no connections", self._outages),
             *done_by_us(orders.values(), published, webhook_outcomes(shop)),
             ("questions to Chapa about a payment", len(shop.calls("verify"))),
-            ("orders that the worker failed at, and was handed again", failed_at(shop)),
+            ("orders that the worker failed at", failed_at(shop)),
             ("dead letters, all redriven", self._redriven),
             ("sweeps while there was trouble", self._sweeps_in_trouble),
             ("sweeps until all was at rest", self._sweeps - self._sweeps_in_trouble),
