@@ -62,10 +62,10 @@ nightly: lint
 	@NIGHTLY=1 $(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
 
 soak: setup
-	@$(LOCAL) -m sandbox.soak
+	@$(LOCAL) -m tests.soak
 
 bite: setup
-	@$(LOCAL) -m tests.planted
+	@$(LOCAL) -m tests.seeded_bugs
 
 mutation: setup
 	@$(LOCAL) -m tests.mutation $(MODULES)

@@ -53,7 +53,7 @@ class Confirmed(NamedTuple):
     refunded: int = 0
 
 
-class Told(NamedTuple):
+class ClientView(NamedTuple):
     """What a client was answered about an order: whether it was ever paid."""
 
     order_id: str
@@ -79,7 +79,7 @@ def violations(
     *,
     units: Mapping[str, int] | None = None,
     confirmed: Iterable[Confirmed] | None = None,
-    told: Iterable[Told] = (),
+    told: Iterable[ClientView] = (),
     settled: bool = False,
 ) -> list[str]:
     """Every broken promise, in a sentence; none when all hold.
@@ -244,7 +244,7 @@ def _due(order: Order) -> Iterator[str]:
         yield f"order {it.order_id}: due at {it.due_at}, but in the index: {order.indexed}"
 
 
-def _told(order: Order | None, told: Told) -> Iterator[str]:
+def _told(order: Order | None, told: ClientView) -> Iterator[str]:
     paid_at = order.paid_at if order else None
     if told.paid:
         untrue = paid_at is None

@@ -38,7 +38,9 @@ class TooLate(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
+    """An answer of the API."""
+
     status: int
     body: dict[str, Any]
     headers: Mapping[str, str]
@@ -109,7 +111,7 @@ class Client:
         user: str | None = None,
         token: str | None = None,
         headers: Mapping[str, str | bytes] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """One request to the API, from any thread. `body` is sent as JSON, `data` as it is."""
         told = dict(headers or {})
         if user is not None:
@@ -127,7 +129,7 @@ class Client:
                 headers=told,
                 timeout=PATIENCE + 30,
             )
-        return Answer(answer.status_code, dict(answer.json()), answer.headers)
+        return Response(answer.status_code, dict(answer.json()), answer.headers)
 
     def place(
         self,
@@ -136,23 +138,23 @@ class Client:
         user: str = "abebe",
         key: str | None = None,
         customer: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> Response:
         body: dict[str, Any] = {"items": [{"sku": s, "quantity": q} for s, q in items.items()]}
         if customer is not None:
             body["customer"] = dict(customer)
         headers = {"Idempotency-Key": key} if key is not None else {}
         return self.ask("POST", "/orders", body, user=user, headers=headers)
 
-    def initialize(self, order_id: str, *, user: str = "abebe") -> Answer:
+    def initialize(self, order_id: str, *, user: str = "abebe") -> Response:
         return self.ask("POST", "/payments", {"order_id": order_id}, user=user)
 
-    def cancel(self, order_id: str, *, user: str = "abebe") -> Answer:
+    def cancel(self, order_id: str, *, user: str = "abebe") -> Response:
         return self.ask("POST", f"/orders/{order_id}/cancel", user=user)
 
-    def order(self, order_id: str, *, user: str = "abebe") -> Answer:
+    def order(self, order_id: str, *, user: str = "abebe") -> Response:
         return self.ask("GET", f"/orders/{order_id}", user=user)
 
-    def payment(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Answer:
+    def payment(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Response:
         query = "?refresh=true" if refresh else ""
         return self.ask("GET", f"/payments/{tx_ref}{query}", user=user)
 
@@ -166,16 +168,18 @@ class Client:
 
     # Chapa, or somebody who pretends to be.
 
-    def post_webhook(self, body: bytes, headers: Mapping[str, str | bytes] | None = None) -> Answer:
+    def post_webhook(
+        self, body: bytes, headers: Mapping[str, str | bytes] | None = None
+    ) -> Response:
         return self.ask("POST", "/webhooks/chapa", data=body, headers=headers)
 
-    def notify(self, body: bytes, *, secret: str | None = None) -> Answer:
+    def notify(self, body: bytes, *, secret: str | None = None) -> Response:
         """A webhook signed as Chapa signs it."""
         signature = sign(body, secret or self.stack["webhook_secret"])
         headers = {"x-chapa-signature": signature, "content-type": "application/json"}
         return self.post_webhook(body, headers)
 
-    def call_back(self, tx_ref: str) -> Answer:
+    def call_back(self, tx_ref: str) -> Response:
         return self.ask("GET", f"/webhooks/chapa?trx_ref={tx_ref}&ref_id=APx&status=success")
 
     def calls(self, call: Call | None = None, tx_ref: str | None = None) -> list[Entry]:
@@ -325,7 +329,7 @@ class Client:
         answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
         return done.returncode, answer, done.stderr
 
-    def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Answer:
+    def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Response:
         return until(
             lambda: self.order(order_id, user=user),
             lambda order: bool(order["status"] == status),

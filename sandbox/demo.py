@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from payments.signature import sign
-from sandbox.client import Answer, Client, until
+from sandbox.client import Client, Response, until
 from sandbox.stack import HOST, STATE, Description, Stack, StackError
 
 TTL = 6
@@ -426,7 +426,7 @@ STORIES: tuple[Story, ...] = (
 )
 
 
-def placed(shop: Client, sku: str, quantity: int, *, user: str = "abebe") -> Answer:
+def placed(shop: Client, sku: str, quantity: int, *, user: str = "abebe") -> Response:
     answer = shop.place({sku: quantity}, user=user)
     if answer.status != 201:
         raise RuntimeError(f"an order for {sku} was refused: {answer}")
@@ -442,7 +442,7 @@ def begin(shop: Client, sku: str) -> tuple[str, str]:
     return order_id, answer["tx_ref"]
 
 
-def wait_for(order: Answer, teller: Teller) -> None:
+def wait_for(order: Response, teller: Teller) -> None:
     """Until nobody may pay it any more."""
     wait = seconds_until(order["expires_at"])
     if wait > 0:
@@ -461,7 +461,7 @@ def sweeping[T](shop: Client, look: Callable[[], T], good: Callable[[T], bool], 
     return until(sweep_and_look, good, what)
 
 
-def swept(shop: Client, order_id: str, status: str, *, user: str = "abebe") -> Answer:
+def swept(shop: Client, order_id: str, status: str, *, user: str = "abebe") -> Response:
     return sweeping(
         shop,
         lambda: shop.order(order_id, user=user),
@@ -470,7 +470,7 @@ def swept(shop: Client, order_id: str, status: str, *, user: str = "abebe") -> A
     )
 
 
-def paid_back(shop: Client, tx_ref: str, *, user: str = "abebe") -> Answer:
+def paid_back(shop: Client, tx_ref: str, *, user: str = "abebe") -> Response:
     return sweeping(
         shop,
         lambda: shop.payment(tx_ref, user=user),
@@ -479,7 +479,7 @@ def paid_back(shop: Client, tx_ref: str, *, user: str = "abebe") -> Answer:
     )
 
 
-def money(told: Answer) -> str:
+def money(told: Response) -> str:
     return f"{told['amount']} {told['currency']}"
 
 

@@ -7,7 +7,7 @@ moves it.
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
@@ -20,7 +20,7 @@ import boto3
 from botocore.exceptions import EndpointConnectionError
 from samcli.yamlhelper import yaml_parse
 
-from operators.invariants import Confirmed, Told, violations
+from operators.invariants import ClientView, Confirmed, violations
 from payments import signature
 from payments.backend import Backend
 from payments.chapa import READ_RETRIES, Chapa
@@ -33,6 +33,7 @@ from sandbox.chapa.faults import DroppedError
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
 from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.simulator import Simulator
+from sandbox.client import Response
 from tests import faster_moto
 from tests.contract import complaints
 from tests.environment import SETTINGS
@@ -81,17 +82,6 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return self.milliseconds
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: dict[str, Any]
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def code(self) -> str:
-        return str(self.body["code"])
 
 
 def http_event(
@@ -213,7 +203,7 @@ class Shop:
         self.slept: list[float] = []
         self.while_sleeping: Callable[[], None] | None = None
         self.units: dict[str, int] = {}
-        self.told: list[Told] = []
+        self.told: list[ClientView] = []
         self._table()
         self.messages = Messages(self.clock)
         self._secrets = boto3.client("secretsmanager")
@@ -342,10 +332,10 @@ class Shop:
             filterwarnings("ignore", "No application metrics to publish")
             return app.handler(dict(event), Context(milliseconds=milliseconds))
 
-    def http(self, function: str, event: Mapping[str, Any]) -> Answer:
+    def http(self, function: str, event: Mapping[str, Any]) -> Response:
         """The answer, which is as openapi.yaml says, whatever it is."""
         told = self.call(function, event)
-        answer = Answer(told["statusCode"], json.loads(told["body"]), told["headers"])
+        answer = Response(told["statusCode"], json.loads(told["body"]), told["headers"])
         route = _route(function, event)
         assert not [*complaints(route, answer.status, answer.headers, answer.body)]
         return answer
@@ -357,13 +347,13 @@ class Shop:
         user: str = "abebe",
         key: str | None = None,
         **body: Any,
-    ) -> Answer:
+    ) -> Response:
         wanted = items if items is not None else {"COFFEE-250": 2}
         body = {"items": [{"sku": s, "quantity": q} for s, q in wanted.items()]} | body
         headers = {"idempotency-key": key} if key else {}
         return self.http("checkout", http_event("POST", body, user=user, headers=headers))
 
-    def pay(self, order_id: str, *, user: str = "abebe") -> Answer:
+    def pay(self, order_id: str, *, user: str = "abebe") -> Response:
         """POST /payments: what a customer does before paying."""
         return self.http("initialize", http_event("POST", {"order_id": order_id}, user=user))
 
@@ -372,25 +362,25 @@ class Shop:
         order_id = str(self.order(items).body["order_id"])
         return order_id, str(self.pay(order_id).body["tx_ref"])
 
-    def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Answer:
+    def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Response:
         query = {"refresh": "true"} if refresh else {}
         event = http_event("GET", user=user, path={"tx_ref": tx_ref}, query=query)
         asked_at = self.now
         answer = self.http("status", event)
         if status := answer.body.get("order_status"):
             was_paid = status in {"paid", "refunded"}
-            self.told.append(Told(answer.body["order_id"], paid=was_paid, asked_at=asked_at))
+            self.told.append(ClientView(answer.body["order_id"], paid=was_paid, asked_at=asked_at))
         return answer
 
     def webhook(
         self, body: bytes | Mapping[str, Any], *, sign_with: str = WEBHOOK_SECRET, **headers: str
-    ) -> Answer:
+    ) -> Response:
         raw = json.dumps(body).encode() if isinstance(body, Mapping) else body
         sent = {"x-chapa-signature": signature.sign(raw, sign_with)} if sign_with else {}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         return self.http("webhook", http_event("POST", raw, user=None, headers=sent))
 
-    def notify(self, tx_ref: str, event: str = "charge.success") -> Answer:
+    def notify(self, tx_ref: str, event: str = "charge.success") -> Response:
         return self.webhook({"event": event, "tx_ref": tx_ref, "status": "success"})
 
     def _deliver(self, message: Any, _timeout: float) -> int:

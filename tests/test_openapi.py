@@ -22,9 +22,10 @@ from payments.initialize import MAX_ATTEMPTS
 from payments.money import CURRENCIES, MAX_AMOUNT
 from payments.signature import HEADERS
 from payments.states import OrderStatus, PaymentStatus
+from sandbox.client import Response
 from tests.contract import PATH, complaints, document, examples, inlined, operations
 from tests.environment import SETTINGS
-from tests.shop import Answer, Shop, http_event, template
+from tests.shop import Shop, http_event, template
 
 SCHEMAS: dict[str, Any] = document()["components"]["schemas"]
 EXAMPLES: dict[str, Any] = document()["components"]["examples"]
@@ -244,37 +245,37 @@ def where(name: str) -> list[tuple[str, int]]:
 # How to get the answer that each example shows; the shop's clock and chance are always the same.
 
 
-def cancel(shop: Shop, order_id: str) -> Answer:
+def cancel(shop: Shop, order_id: str) -> Response:
     return shop.http("checkout", http_event("POST", path={"order_id": order_id}))
 
 
-def order_seen(shop: Shop) -> Answer:
+def order_seen(shop: Shop) -> Response:
     order_id, _ = shop.begun()
     return shop.http("status", http_event("GET", path={"order_id": order_id}))
 
 
-def order_cancelled(shop: Shop) -> Answer:
+def order_cancelled(shop: Shop) -> Response:
     order_id, _ = shop.begun()
     return cancel(shop, order_id)
 
 
-def order_cancelling(shop: Shop) -> Answer:
+def order_cancelling(shop: Shop) -> Response:
     order_id, _ = shop.begun()
     shop.control.add_fault("verify", "status", times=None, status=500)
     return cancel(shop, order_id)
 
 
-def order_repeated(shop: Shop) -> Answer:
+def order_repeated(shop: Shop) -> Response:
     shop.order(key="cart-17")
     return shop.order(key="cart-17")
 
 
-def payment_handed_out_again(shop: Shop) -> Answer:
+def payment_handed_out_again(shop: Shop) -> Response:
     order_id, _ = shop.begun()
     return shop.pay(order_id)
 
 
-def payment_pending(shop: Shop) -> Answer:
+def payment_pending(shop: Shop) -> Response:
     _, tx_ref = shop.begun()
     return shop.status(tx_ref)
 
@@ -287,65 +288,65 @@ def paid(shop: Shop) -> tuple[str, str]:
     return order_id, tx_ref
 
 
-def payment_succeeded(shop: Shop) -> Answer:
+def payment_succeeded(shop: Shop) -> Response:
     _, tx_ref = paid(shop)
     return shop.status(tx_ref)
 
 
-def webhook_applied(shop: Shop) -> Answer:
+def webhook_applied(shop: Shop) -> Response:
     _, tx_ref = shop.begun()
     shop.control.pay(tx_ref, webhook=False)
     return shop.notify(tx_ref)
 
 
-def webhook_duplicate(shop: Shop) -> Answer:
+def webhook_duplicate(shop: Shop) -> Response:
     _, tx_ref = paid(shop)
     return shop.notify(tx_ref)
 
 
-def webhook_deferred(shop: Shop) -> Answer:
+def webhook_deferred(shop: Shop) -> Response:
     _, tx_ref = shop.begun()
     return shop.notify(tx_ref)
 
 
-def webhook_ignored(shop: Shop) -> Answer:
+def webhook_ignored(shop: Shop) -> Response:
     return shop.notify("of-another-shop")
 
 
-def callback_noted(shop: Shop) -> Answer:
+def callback_noted(shop: Shop) -> Response:
     return shop.http("webhook", http_event("GET", user=None, query={"trx_ref": "anything"}))
 
 
-def invalid_request(shop: Shop) -> Answer:
+def invalid_request(shop: Shop) -> Response:
     return shop.order({"MUG": 0}, colour="red")
 
 
-def mixed_currency(shop: Shop) -> Answer:
+def mixed_currency(shop: Shop) -> Response:
     return shop.order({"MUG": 1, "EBOOK": 1})
 
 
-def idempotency_mismatch(shop: Shop) -> Answer:
+def idempotency_mismatch(shop: Shop) -> Response:
     shop.order(key="cart-17")
     return shop.order({"MUG": 1}, key="cart-17")
 
 
-def order_paid(shop: Shop) -> Answer:
+def order_paid(shop: Shop) -> Response:
     order_id, _ = paid(shop)
     return cancel(shop, order_id)
 
 
-def order_in_review(shop: Shop) -> Answer:
+def order_in_review(shop: Shop) -> Response:
     order_id, tx_ref = shop.begun()
     shop.control.pay(tx_ref, amount="1.00", webhook=False)
     return cancel(shop, order_id)
 
 
-def order_not_payable(shop: Shop) -> Answer:
+def order_not_payable(shop: Shop) -> Response:
     order_id, _ = paid(shop)
     return shop.pay(order_id)
 
 
-def order_empty(shop: Shop) -> Answer:
+def order_empty(shop: Shop) -> Response:
     order_id = shop.order().body["order_id"]
     shop.table.update_item(
         Key={"pk": f"ORDER#{order_id}", "sk": "ORDER"},
@@ -356,20 +357,20 @@ def order_empty(shop: Shop) -> Answer:
     return shop.pay(order_id)
 
 
-def payment_in_progress(shop: Shop) -> Answer:
+def payment_in_progress(shop: Shop) -> Response:
     order_id = shop.order().body["order_id"]
-    meanwhile: list[Answer] = []
+    meanwhile: list[Response] = []
     shop.before_chapa("initialize", lambda: meanwhile.append(shop.pay(order_id)))
     shop.pay(order_id)
     return meanwhile[0]
 
 
-def provider_rejected(shop: Shop) -> Answer:
+def provider_rejected(shop: Shop) -> Response:
     return shop.pay(shop.order(customer={"email": "abebe@example.com"}).body["order_id"])
 
 
-def at_initialize(kind: str, **details: int) -> Callable[[Shop], Answer]:
-    def story(shop: Shop) -> Answer:
+def at_initialize(kind: str, **details: int) -> Callable[[Shop], Response]:
+    def story(shop: Shop) -> Response:
         order_id = shop.order().body["order_id"]
         shop.control.add_fault("initialize", kind, **details)  # type: ignore[arg-type]
         return shop.pay(order_id)
@@ -377,11 +378,11 @@ def at_initialize(kind: str, **details: int) -> Callable[[Shop], Answer]:
     return story
 
 
-def at_read(error: Exception) -> Callable[[Shop], Answer]:
+def at_read(error: Exception) -> Callable[[Shop], Response]:
     def fail() -> None:
         raise error
 
-    def story(shop: Shop) -> Answer:
+    def story(shop: Shop) -> Response:
         order_id = shop.order().body["order_id"]
         shop.before_aws("Query", fail)
         return shop.pay(order_id)
@@ -389,13 +390,13 @@ def at_read(error: Exception) -> Callable[[Shop], Answer]:
     return story
 
 
-def not_deferred(shop: Shop) -> Answer:
+def not_deferred(shop: Shop) -> Response:
     _, tx_ref = shop.begun()
     shop.messages.broken = True
     return shop.notify(tx_ref)
 
 
-STORIES: dict[str, Callable[[Shop], Answer]] = {
+STORIES: dict[str, Callable[[Shop], Response]] = {
     "order_placed": lambda shop: shop.order({"COFFEE-250": 2, "MUG": 1}),
     "order_repeated": order_repeated,
     "order_seen": order_seen,

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from payments import http, signature
+from sandbox.client import Response
 from tests.forgeries import (
     HEADERS_OF_BODIES,
     KEYS,
@@ -26,13 +27,13 @@ from tests.forgeries import (
     no_requests,
     notification,
 )
-from tests.shop import API_KEY, WEBHOOK_SECRET, Answer, Shop, http_event
+from tests.shop import API_KEY, WEBHOOK_SECRET, Shop, http_event
 
 TEXT = {"application/json", "application/xml", "application/javascript"}
 """Bodies of these types, and of text, API Gateway hands on as they are; all others in base64."""
 
 
-def arrive(shop: Shop, sent: Sent, function: str = "webhook", user: str | None = None) -> Answer:
+def arrive(shop: Shop, sent: Sent, function: str = "webhook", user: str | None = None) -> Response:
     """As API Gateway hands it on: names in lower case, repeated headers joined by commas."""
     headers: dict[str, str] = {}
     for name, value in sent.headers:

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from operators.invariants import violations
-from sandbox.client import Answer, Client, until
+from sandbox.client import Client, Response, until
 
 CUSTOMER = {
     "first_name": "Birtukan",
@@ -251,7 +251,7 @@ def at_once[T](times: int, call: Callable[[int], T]) -> list[T]:
         return list(threads.map(wait_and_call, range(times)))
 
 
-def is_problem(answer: Answer) -> bool:
+def is_problem(answer: Response) -> bool:
     """Whether it is a problem document in all its parts."""
     return (
         answer.headers["content-type"] == "application/problem+json"

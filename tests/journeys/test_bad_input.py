@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.client import Answer, until
+from sandbox.client import Response, until
 from tests.journeys.shop import Shop, is_problem
 
 
@@ -33,7 +33,7 @@ def prepared(_stack: Shop) -> Prepared:
     return Prepared(_stack)
 
 
-def refused(answer: Answer, status: int, code: str) -> bool:
+def refused(answer: Response, status: int, code: str) -> bool:
     return (answer.status, answer.code) == (status, code) and is_problem(answer)
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from sandbox.client import Answer, Stock
+from sandbox.client import Response, Stock
 from tests.journeys.shop import Shop, body_about
 
 SENDERS = 8
@@ -13,7 +13,7 @@ EVERY = 1
 """VerifyEverySeconds of this stack."""
 
 
-def flood(copies: int, send: Callable[[int], Answer]) -> tuple[list[Answer], float]:
+def flood(copies: int, send: Callable[[int], Response]) -> tuple[list[Response], float]:
     """The answers, and how long it took."""
     began = time.monotonic()
     with ThreadPoolExecutor(SENDERS) as threads:
@@ -26,7 +26,7 @@ def test_a_thousand_copies_of_a_webhook_ask_chapa_now_and_then_and_pay_once(shop
     order_id, tx_ref = shop.begun(sku)
     body = body_about(tx_ref)
 
-    def send(number: int) -> Answer:
+    def send(number: int) -> Response:
         if number == 900:
             shop.chapa.pay(tx_ref, webhook=False)
         return shop.notify(body)

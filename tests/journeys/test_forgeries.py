@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from payments.signature import sign
-from sandbox.client import PATIENCE, Answer, Stock
+from sandbox.client import PATIENCE, Response, Stock
 from tests.forgeries import (
     HEADERS_OF_BODIES,
     KEYS,
@@ -28,7 +28,7 @@ NO_ROUTE = {"message": "Not Found"}
 
 def send(
     shop: Shop, method: str, path: str, sent: Sent = NOTHING, user: str | None = None
-) -> Answer:
+) -> Response:
     """The path and every header as they are, also one that comes twice, and none besides."""
     url = urlsplit(shop.stack["api_url"])
     connection = HTTPConnection(url.netloc, timeout=PATIENCE + 30)
@@ -41,12 +41,12 @@ def send(
         connection.endheaders(sent.body)
         answer = connection.getresponse()
         headers = {name.lower(): value for name, value in answer.getheaders()}
-        return Answer(answer.status, json.loads(answer.read()), headers)
+        return Response(answer.status, json.loads(answer.read()), headers)
     finally:
         connection.close()
 
 
-def post(shop: Shop, sent: Sent) -> Answer:
+def post(shop: Shop, sent: Sent) -> Response:
     return send(shop, "POST", "/webhooks/chapa", sent)
 
 

@@ -3,7 +3,7 @@
 import time
 
 from sandbox.chapa.journal import Entry
-from sandbox.client import Answer, Stock, until
+from sandbox.client import Response, Stock, until
 from tests.journeys.shop import CUSTOMER, PRICE, Shop, at_once, body_about
 
 
@@ -109,7 +109,7 @@ def test_a_click_while_the_first_one_takes_long_is_told_to_wait(shop: Shop) -> N
     order_id = shop.ordered(shop.product())
     shop.chapa.add_fault("initialize", "slow", seconds=15)
 
-    def click(number: int) -> Answer:
+    def click(number: int) -> Response:
         if number == 0:
             return shop.initialize(order_id)
         until(lambda: asked_to_open(shop, order_id), bool, "Chapa is opening the page")

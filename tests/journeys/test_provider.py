@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from sandbox.client import Answer, Stock, until
+from sandbox.client import Response, Stock, until
 from tests.journeys.shop import Shop, is_problem
 
 
-def told_to_ask_again(answer: Answer, order_id: str) -> bool:
+def told_to_ask_again(answer: Response, order_id: str) -> bool:
     told = answer.headers.get("retry-after")
     if answer.code == "provider_rejected":
         # What was refused once is refused again, though a person may try.

@@ -1,9 +1,10 @@
 import pytest
 
-from tests.shop import Answer, Died, Shop, die, http_event
+from sandbox.client import Response
+from tests.shop import Died, Shop, die, http_event
 
 
-def cancel(shop: Shop, order_id: str, user: str = "abebe") -> Answer:
+def cancel(shop: Shop, order_id: str, user: str = "abebe") -> Response:
     return shop.http("checkout", http_event("POST", user=user, path={"order_id": order_id}))
 
 
@@ -98,7 +99,7 @@ def test_a_stranger_cancels_nothing(shop: Shop) -> None:
 
 def test_while_a_payment_is_being_opened_the_worker_cancels_after_it(shop: Shop) -> None:
     order_id = shop.order().body["order_id"]
-    answers: list[Answer] = []
+    answers: list[Response] = []
     shop.before_chapa("initialize", lambda: answers.append(cancel(shop, order_id)))
     shop.pay(order_id)
     assert [answer.status for answer in answers] == [202]

@@ -23,7 +23,7 @@ from moto.dynamodb.models import dynamodb_backends
 from urllib3.exceptions import NewConnectionError
 
 from functions.reconcile import app as reconcile_app
-from operators.invariants import Told
+from operators.invariants import ClientView
 from payments import signature
 from payments.backend import Backend
 from payments.bus import Bus
@@ -35,7 +35,8 @@ from payments.states import OrderStatus
 from payments.story import Story
 from sandbox.chapa.faults import Call
 from sandbox.chapa.simulator import Payment as Attempt
-from tests.shop import WEBHOOK_SECRET, Answer, Died, Messages, Shop, http_event
+from sandbox.client import Response
+from tests.shop import WEBHOOK_SECRET, Died, Messages, Shop, http_event
 
 type AwsTrouble = Literal["conflict", "throttled", "unreachable", "answer lost"]
 
@@ -238,20 +239,20 @@ class World(Shop):
                 if entry.faults and entry.call in CHAPA_CALLS:
                     self._trouble(f"Chapa: {entry.call} {', '.join(entry.faults)}")
 
-    def ask(self, route: str, function: str, event: Mapping[str, Any]) -> Answer | None:
+    def ask(self, route: str, function: str, event: Mapping[str, Any]) -> Response | None:
         """A client asks; None when nobody answered."""
         told = self.process(lambda: self.http(function, event))
         if told is None:
             self.heard.append(f"{route}: no answer")
             return None
-        answer: Answer = told
+        answer: Response = told
         what = answer.body.get("code") or answer.body.get("outcome") or answer.body.get("status")
         self.heard.append(f"{route}: {answer.status} {what}")
         self.counted[f"{route}: {answer.status} {answer.body.get('code', '')}".strip()] += 1
         self._judge(route, answer)
         return answer
 
-    def _judge(self, route: str, answer: Answer) -> None:
+    def _judge(self, route: str, answer: Response) -> None:
         key = answer.code if answer.status >= 400 else answer.status
         may_be = ANSWERS[route] | (IN_TROUBLE if self.trouble else set())
         assert key in may_be, f"{route} answered {answer.status} {answer.body}"
@@ -259,10 +260,10 @@ class World(Shop):
             # Nothing runs at the same time here, so somebody must have died or been cut off.
             assert self.ever_trouble, "a payment is being opened, but by whom?"
 
-    def saw(self, answer: Answer) -> None:
+    def saw(self, answer: Response) -> None:
         """A customer reads whether the order is paid."""
         was_paid = answer.body["order_status"] in {OrderStatus.PAID, OrderStatus.REFUNDED}
-        self.told.append(Told(answer.body["order_id"], was_paid, self.now))
+        self.told.append(ClientView(answer.body["order_id"], was_paid, self.now))
 
     def stranger_asks(self, function: str, event: Mapping[str, Any]) -> None:
         """Whoever asks for what is not theirs hears that there is no such thing."""

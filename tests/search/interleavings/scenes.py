@@ -11,9 +11,10 @@ from payments.initialize import initialize
 from payments.reconcile import reconcile
 from payments.settle import find, settle
 from sandbox.chapa.control import ControlError
-from tests.interleavings.explorer import Choice, Run, Task, written
-from tests.interleavings.world import Day, World
-from tests.shop import Answer, Died
+from sandbox.client import Response
+from tests.search.interleavings.explorer import Choice, Run, Task, written
+from tests.search.interleavings.world import Day, World
+from tests.shop import Died
 
 type Thing = Callable[["Scene"], object]
 type Setting = Callable[["Scene"], None]
@@ -89,7 +90,7 @@ class Scene:
             self.shop.control.reverse(self.tx_ref, webhook=False)
         return self.money_back_webhook()
 
-    def another_order(self) -> Answer:
+    def another_order(self) -> Response:
         return self.shop.order({"LAST": 1}, user="sara")
 
     def a_minute_passes(self) -> object:

@@ -1,7 +1,7 @@
 """Bugs that were made elsewhere, or could be made here; none of them may go unnoticed.
 
 Each is a piece of the source as it is, and what somebody might write instead. `python -m
-tests.planted` plants them one at a time.
+tests.seeded_bugs` plants them one at a time.
 """
 
 from typing import NamedTuple
@@ -42,7 +42,7 @@ TEMPLATE = "template.yaml"
 
 def at_once(scene: str) -> str:
     """For what only happens when two meet: the schedules of a scene that the usual suite draws."""
-    return f"tests/interleavings -k {scene}"
+    return f"tests/search/interleavings -k {scene}"
 
 
 def of(module: str, test: str) -> str:

@@ -4,7 +4,7 @@ Chapa goes wrong once, in each way, and then for longer than a day. What came of
 with the rules below, and with `docs/faults.md`. `make test` plays one of each kind and meaning, and
 for a day those with the most to lose; `make nightly` plays every one. To write the document anew:
 
-    WRITE=1 .venv/bin/python -m pytest tests/faults
+    WRITE=1 .venv/bin/python -m pytest tests/search/faults
 """
 
 import os
@@ -15,10 +15,10 @@ from moto import mock_aws
 
 from sandbox.chapa.faults import Call
 from tests.depth import NIGHTLY
-from tests.faults import document
-from tests.faults.cases import ACTS, Case, Means, cases_of, told_at_initialize
-from tests.faults.play import Cell, Picture, Player
-from tests.faults.uses import (
+from tests.search.faults import document
+from tests.search.faults.cases import ACTS, Case, Means, cases_of, told_at_initialize
+from tests.search.faults.play import Cell, Picture, Player
+from tests.search.faults.uses import (
     NOBODY,
     USES,
     WORKER_MILLISECONDS,
@@ -29,7 +29,7 @@ from tests.faults.uses import (
     refresh,
     worker,
 )
-from tests.interleavings.world import World, one_shard
+from tests.search.interleavings.world import World, one_shard
 
 WRITES = os.environ.get("WRITE") == "1"
 

@@ -19,8 +19,8 @@ from payments.states import (
     PaymentStatus,
     RefundStatus,
 )
-from sandbox.soak.story import GAVE_UP, Call, Heard, Story
-from sandbox.soak.trouble import Kill
+from tests.soak.story import GAVE_UP, Call, Heard, Story
+from tests.soak.trouble import Kill
 
 ANSWERS: Mapping[Call, frozenset[int | str]] = {
     "place": frozenset({200, 201, "out_of_stock"}),

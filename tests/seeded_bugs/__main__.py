@@ -1,7 +1,7 @@
 """Plants each known bug in a copy of the tree, and sees that the tests named with it fail.
 
-python -m tests.planted [WORDS]    only bugs of which what they are contains WORDS
-python -m tests.planted --table    the table of docs/verification.md
+python -m tests.seeded_bugs [WORDS]    only bugs of which what they are contains WORDS
+python -m tests.seeded_bugs --table    the table of docs/verification.md
 """
 
 import json
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from tests.planted.bugs import BUGS, Bug
+from tests.seeded_bugs.bugs import BUGS, Bug
 
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "mutants")
@@ -57,7 +57,7 @@ def run(tree: Path, *tests: str) -> tuple[int, list[Failure], str]:
     with tempfile.NamedTemporaryFile("r") as file:
         done = subprocess.run(
             # pytest loads a plugin early, and then does not see a -p among other letters.
-            [sys.executable, "-m", "pytest", "-p", "tests.planted.witness", "-xq", *tests],
+            [sys.executable, "-m", "pytest", "-p", "tests.seeded_bugs.witness", "-xq", *tests],
             cwd=tree,
             # Byte code is told apart by time and size, and a bug may have both of what it replaces.
             env=os.environ | {"FAILURES": file.name, "PYTHONDONTWRITEBYTECODE": "1"},

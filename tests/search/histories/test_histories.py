@@ -36,7 +36,7 @@ from sandbox.chapa.control import ControlError
 from sandbox.chapa.faults import ANSWER, WEBHOOK, WRONG
 from sandbox.chapa.settings import Switches
 from tests.depth import NIGHTLY, depth
-from tests.histories.world import CHAPA_CALLS, PASSING, AwsTrouble, World
+from tests.search.histories.world import CHAPA_CALLS, PASSING, AwsTrouble, World
 from tests.shop import http_event
 
 SEEDS = depth(range(1), range(5))

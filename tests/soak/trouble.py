@@ -95,7 +95,7 @@ class Reaper:
     def __init__(self, stack: Stack, seed: str) -> None:
         self.kills: list[Kill] = []
         self._stack = stack
-        self._random = random.Random(f"{seed}/reaper")  # noqa: S311
+        self._random = random.Random(f"{seed}/reaper")
         self._ready: dict[int, str] = {}
 
     def look(self) -> None:

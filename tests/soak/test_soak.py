@@ -26,13 +26,14 @@ from sandbox.chapa.faults import ANSWER
 from sandbox.chapa.in_process import BASE_URL, session_for
 from sandbox.chapa.journal import Entry
 from sandbox.chapa.simulator import Simulator
-from sandbox.soak.__main__ import believed
-from sandbox.soak.customers import Life, let_live
-from sandbox.soak.judge import World, unpublished, untrue
-from sandbox.soak.story import Call, Heard, Story
-from sandbox.soak.trouble import Kill, make_chapa_faulty, works
+from sandbox.client import Response
 from sandbox.stack import ROOT
-from tests.shop import Answer, Shop
+from tests.shop import Shop
+from tests.soak.__main__ import believed
+from tests.soak.customers import Life, let_live
+from tests.soak.judge import World, unpublished, untrue
+from tests.soak.story import Call, Heard, Story
+from tests.soak.trouble import Kill, make_chapa_faulty, works
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Clients:
         self.shop = shop
         self.stories: dict[str, Story] = {}
 
-    def hear(self, name: str, call: Call, ask: Callable[[], Answer]) -> Answer:
+    def hear(self, name: str, call: Call, ask: Callable[[], Response]) -> Response:
         began = self.shop.clock().timestamp()
         answer = ask()
         ended = self.shop.clock().timestamp()
@@ -100,7 +101,7 @@ class Clients:
         self.shop.clock.advance(1)
         return answer
 
-    def place(self, name: str, sku: str, quantity: int = 1, key: str | None = None) -> Answer:
+    def place(self, name: str, sku: str, quantity: int = 1, key: str | None = None) -> Response:
         self.stories.setdefault(name, Story(name, "abebe", "shops", {sku: quantity}, key))
         customer = {"first_name": name}
         return self.hear(
@@ -494,7 +495,7 @@ def test_a_process_that_waits_for_its_input_does_not_work() -> None:
 def test_a_short_soak_finds_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "sandbox.soak", f"--state={tmp_path}"),
+            *(sys.executable, "-m", "tests.soak", f"--state={tmp_path}"),
             *("--orders=16", "--clients=2", "--seed=short", "--faults=20", "--kills=5", "--ttl=5"),
         ],
         cwd=ROOT,

@@ -20,8 +20,8 @@ from functools import partial
 import requests
 
 from sandbox.chapa.control import Control, ControlError
-from sandbox.client import Answer, Client, until
-from sandbox.soak.story import GAVE_UP, Call, Heard, Story
+from sandbox.client import Client, Response, until
+from tests.soak.story import GAVE_UP, Call, Heard, Story
 
 type Life[T] = Generator[float, None, T]
 
@@ -38,7 +38,7 @@ DONE = {"succeeded", "surplus", "refunded", "reversed", "review"}
 
 class Customer:
     def __init__(self, number: int, seed: str, shop: Client) -> None:
-        self._random = random.Random(f"{seed}/{number}")  # noqa: S311
+        self._random = random.Random(f"{seed}/{number}")
         self._shop = shop
         self._chapa = Control(shop.stack["chapa_url"].removesuffix("/v1"))
         name = f"Customer{number}"
@@ -78,14 +78,14 @@ class Customer:
 
     # Asking, and writing down what was said.
 
-    def _hear(self, call: Call, ask: Callable[[], Answer]) -> Answer:
+    def _hear(self, call: Call, ask: Callable[[], Response]) -> Response:
         began = time.time()
         try:
             answer = ask()
         except requests.Timeout:
-            answer = Answer(0, {"code": GAVE_UP}, {})
+            answer = Response(0, {"code": GAVE_UP}, {})
         except (requests.RequestException, ValueError) as error:
-            answer = Answer(0, {"error": str(error)}, {})
+            answer = Response(0, {"error": str(error)}, {})
         self.story.heard.append(Heard(call, began, time.time(), answer.status, answer.body))
         return answer
 
@@ -98,7 +98,7 @@ class Customer:
     def _twice(self, click: Callable[[], object]) -> None:
         self._both(click, click)
 
-    def _insist(self, call: Call, ask: Callable[[], Answer]) -> Life[Answer]:
+    def _insist(self, call: Call, ask: Callable[[], Response]) -> Life[Response]:
         """Ask until there is an answer that asking again would not change."""
         answer = self._hear(call, ask)
         for _ in range(TRIES - 1):
@@ -108,10 +108,10 @@ class Customer:
             answer = self._hear(call, ask)
         return answer
 
-    def _place(self) -> Life[Answer | None]:
+    def _place(self) -> Life[Response | None]:
         story = self.story
 
-        def ask() -> Answer:
+        def ask() -> Response:
             customer = {"first_name": story.name, "phone_number": "0911223344"}
             return self._shop.place(story.basket, user=story.user, key=story.key, customer=customer)
 
@@ -124,7 +124,7 @@ class Customer:
             self._hear("place again", ask)
         return answer if answer.status in {200, 201} else None
 
-    def _page(self, order: Answer) -> Life[str | None]:
+    def _page(self, order: Response) -> Life[str | None]:
         """The tx_ref of a page to pay on; None when there is none to be had."""
         ask = partial(self._shop.initialize, order["order_id"], user=self.story.user)
         if self._random.random() < 0.2:
@@ -174,7 +174,7 @@ class Customer:
                 break
         return status
 
-    def _has_paid(self, order: Answer) -> Life[str | None]:
+    def _has_paid(self, order: Response) -> Life[str | None]:
         """The tx_ref of what pays the order; None when the customer does not see that it does."""
         tx_ref = yield from self._page(order)
         if tx_ref is None:
@@ -191,23 +191,23 @@ class Customer:
             yield 1
         self.story.complaints.append(f"{what} did not work in {TRIES} tries")
 
-    def _until_over(self, order: Answer) -> Life[None]:
+    def _until_over(self, order: Response) -> Life[None]:
         over = datetime.fromisoformat(order["expires_at"]).timestamp()
         yield max(0, over - time.time()) + self._random.uniform(0.5, 5)
 
     # What customers want.
 
-    def pays(self, order: Answer) -> Life[None]:
+    def pays(self, order: Response) -> Life[None]:
         """pays and comes back"""
         yield from self._has_paid(order)
 
-    def pays_and_leaves(self, order: Answer) -> Life[None]:
+    def pays_and_leaves(self, order: Response) -> Life[None]:
         """pays and closes the browser"""
         tx_ref = yield from self._page(order)
         if tx_ref:
             self._press(tx_ref, "pay")
 
-    def fails_first(self, order: Answer) -> Life[None]:
+    def fails_first(self, order: Response) -> Life[None]:
         """fails to pay, then pays on the same page"""
         tx_ref = yield from self._page(order)
         if tx_ref:
@@ -216,7 +216,7 @@ class Customer:
             self._press(tx_ref, "pay")
             yield from self._comes_back(tx_ref)
 
-    def takes_another_page(self, order: Answer) -> Life[None]:
+    def takes_another_page(self, order: Response) -> Life[None]:
         """fails or gives up on one page, then pays on another"""
         tx_ref = yield from self._page(order)
         if tx_ref:
@@ -227,7 +227,7 @@ class Customer:
                 self._press(other, "pay")
                 yield from self._comes_back(other)
 
-    def pays_twice(self, order: Answer) -> Life[None]:
+    def pays_twice(self, order: Response) -> Life[None]:
         """pays on two pages"""
         tx_ref = yield from self._page(order)
         if tx_ref:
@@ -239,7 +239,7 @@ class Customer:
                 yield from self._comes_back(other)
             yield from self._comes_back(tx_ref)
 
-    def pays_late(self, order: Answer) -> Life[None]:
+    def pays_late(self, order: Response) -> Life[None]:
         """pays when the order's time is over"""
         tx_ref = yield from self._page(order)
         if tx_ref:
@@ -247,19 +247,19 @@ class Customer:
             self._bank_pays(tx_ref)
             yield from self._comes_back(tx_ref)
 
-    def abandons(self, order: Answer) -> Life[None]:
+    def abandons(self, order: Response) -> Life[None]:
         """opens the page, or not even that, and never pays"""
         if self._random.random() < 0.7:
             yield from self._page(order)
         yield from self._until_over(order)
 
-    def cancels(self, order: Answer) -> Life[None]:
+    def cancels(self, order: Response) -> Life[None]:
         """cancels the order"""
         if self._random.random() < 0.6:
             yield from self._page(order)
         yield from self._insist("cancel", self._cancel(order))
 
-    def cancels_while_paying(self, order: Answer) -> Life[None]:
+    def cancels_while_paying(self, order: Response) -> Life[None]:
         """cancels the order in one window while paying in another"""
         tx_ref = yield from self._page(order)
         if tx_ref:
@@ -268,7 +268,7 @@ class Customer:
             yield from self._insist("cancel", cancel)
             yield from self._comes_back(tx_ref)
 
-    def is_paid_back(self, order: Answer) -> Life[None]:
+    def is_paid_back(self, order: Response) -> Life[None]:
         """pays and is paid back by the shop"""
         tx_ref = yield from self._has_paid(order)
         if not tx_ref:
@@ -284,7 +284,7 @@ class Customer:
         if self._random.random() < 0.5:
             refund()  # Typed twice, it is one decision.
 
-    def is_taken_back(self, order: Answer) -> Life[None]:
+    def is_taken_back(self, order: Response) -> Life[None]:
         """pays, and the bank takes the money back"""
         tx_ref = yield from self._has_paid(order)
         if not tx_ref:
@@ -297,11 +297,11 @@ class Customer:
         )
         self.story.taken_back.add(tx_ref)
 
-    def _cancel(self, order: Answer) -> Callable[[], Answer]:
+    def _cancel(self, order: Response) -> Callable[[], Response]:
         return partial(self._shop.cancel, order["order_id"], user=self.story.user)
 
 
-WANTS: dict[Callable[[Customer, Answer], Life[None]], int] = {
+WANTS: dict[Callable[[Customer, Response], Life[None]], int] = {
     Customer.pays: 33,
     Customer.pays_and_leaves: 11,
     Customer.fails_first: 8,

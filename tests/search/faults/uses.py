@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from payments.queue import message_for
 from sandbox.chapa.control import ControlError
 from sandbox.chapa.faults import Call
-from tests.interleavings import scenes
-from tests.interleavings.scenes import Scene, Setting
-from tests.shop import Answer, http_event
+from sandbox.client import Response
+from tests.search.interleavings import scenes
+from tests.search.interleavings.scenes import Scene, Setting
+from tests.shop import http_event
 
 WORKER_MILLISECONDS = 60_000
 MOST_TRIES = 60
@@ -35,7 +36,7 @@ class Use:
     """The fault begins only when this part of Chapa was called."""
 
 
-def told(answer: Answer) -> str:
+def told(answer: Response) -> str:
     if answer.status < 300:
         return str(answer.status)
     again = answer.body.get("retry_after")
@@ -46,7 +47,7 @@ def click(scene: Scene) -> str:
     return told(_ask(scene))
 
 
-def _ask(scene: Scene) -> Answer:
+def _ask(scene: Scene) -> Response:
     answer = scene.shop.pay(scene.order_id)
     if answer.status < 300:
         scene.tx_ref = str(answer.body["tx_ref"])

@@ -10,10 +10,10 @@ from urllib3.exceptions import NewConnectionError
 
 from sandbox.chapa.faults import Call
 from sandbox.chapa.journal import Entry
-from tests.faults.cases import Case, Means
-from tests.faults.uses import Use
-from tests.interleavings.scenes import Scene, Stage
-from tests.interleavings.world import World
+from tests.search.faults.cases import Case, Means
+from tests.search.faults.uses import Use
+from tests.search.interleavings.scenes import Scene, Stage
+from tests.search.interleavings.world import World
 
 LASTS = 27 * 3600
 """Longer than a day of silence, after which a person is called, with all that comes before it."""

@@ -2,7 +2,7 @@
 
 A run is as odd as it has interruptions and mishaps together. The usual suite draws some of the runs
 that are at most twice odd, the same each time; `make nightly` draws far more. What fails says how
-to see it again: REPLAY="scene: thing, thing: choices" pytest tests/interleavings -k again
+to see it again: REPLAY="scene: thing, thing: choices" pytest tests/search/interleavings -k again
 """
 
 import os
@@ -14,9 +14,9 @@ from itertools import combinations_with_replacement, islice
 import pytest
 
 from tests.depth import depth
-from tests.interleavings.explorer import Choice, Run, read, schedules, written
-from tests.interleavings.found import FOUND
-from tests.interleavings.scenes import (
+from tests.search.interleavings.explorer import Choice, Run, read, schedules, written
+from tests.search.interleavings.found import FOUND
+from tests.search.interleavings.scenes import (
     SCENES,
     USE_CASES,
     Scene,

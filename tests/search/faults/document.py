@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sandbox.chapa.faults import Call
-from tests.faults.cases import AFTER_ACTING, Case, cases_of
-from tests.faults.play import Cell
-from tests.faults.uses import NOBODY, USES
+from tests.search.faults.cases import AFTER_ACTING, Case, cases_of
+from tests.search.faults.play import Cell
+from tests.search.faults.uses import NOBODY, USES
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "faults.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "faults.md"
 MANY = 6
 """Faults that are too many to be named twice."""
 
@@ -18,12 +18,12 @@ type Rows = Mapping[str, Outcome]
 
 TITLE = """# When Chapa goes wrong
 
-What becomes of an order, whatever Chapa does. Written by `tests/faults`, which plays every cell:
-each fault of Chapa's imitation (`sandbox/chapa/faults.py`), at each call, in each use case that
-makes the call, once and for longer than a day. The test fails when something else comes of one of
-them, and when what comes of it breaks a rule, whatever stands here.
+What becomes of an order, whatever Chapa does. Written by `tests/search/faults`, which plays every
+cell: each fault of Chapa's imitation (`sandbox/chapa/faults.py`), at each call, in each use case
+that makes the call, once and for longer than a day. The test fails when something else comes of one
+of them, and when what comes of it breaks a rule, whatever stands here.
 
-    WRITE=1 .venv/bin/python -m pytest tests/faults    # write it anew, and look at the difference
+    WRITE=1 .venv/bin/python -m pytest tests/search/faults    # write it anew
 
 How to read it:
 

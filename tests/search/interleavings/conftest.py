@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 from moto import mock_aws
 
-from tests.interleavings.scenes import Stage
-from tests.interleavings.world import World, one_shard
+from tests.search.interleavings.scenes import Stage
+from tests.search.interleavings.world import World, one_shard
 
 
 @pytest.fixture(scope="module")

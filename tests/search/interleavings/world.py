@@ -17,7 +17,7 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from moto.dynamodb.models import dynamodb_backends
 
-from operators.invariants import Told
+from operators.invariants import ClientView
 from payments import repository
 from payments.backend import Backend
 from payments.domain import Decision
@@ -26,7 +26,7 @@ from payments.queue import order_id_in
 from payments.reconcile import reconcile
 from payments.states import OrderStatus
 from payments.story import Story
-from tests.interleavings.explorer import Run, Task, written
+from tests.search.interleavings.explorer import Run, Task, written
 from tests.shop import WEBHOOK_SECRET, Died, Shop, die
 
 DIES, DIES_AFTER = "dies", "dies-after"
@@ -71,7 +71,7 @@ class Day:
     now: Any
     randomness: Any
     messages: list[Any]
-    told: list[Told]
+    told: list[ClientView]
     backend: Backend
 
 
@@ -301,13 +301,13 @@ def _may_end_so(error: BaseException | None, mishaps: set[str]) -> bool:
     return False
 
 
-def _told(result: object, error: BaseException | None, asked_at: int) -> Told | None:
+def _told(result: object, error: BaseException | None, asked_at: int) -> ClientView | None:
     """What the client of a use case knows."""
     if isinstance(error, OrderPaid):
-        return Told(str(error.members["order_id"]), paid=True)
+        return ClientView(str(error.members["order_id"]), paid=True)
     if isinstance(result, Decision):
         result = result.story
     if not isinstance(result, Story):
         return None
     was_paid = result.order.status in {OrderStatus.PAID, OrderStatus.REFUNDED}
-    return Told(result.order.order_id, was_paid, asked_at)
+    return ClientView(result.order.order_id, was_paid, asked_at)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from payments.states import OrderStatus, RefundStatus, StockStatus
-from tests.interleavings.explorer import Choice, Run, schedules, written
-from tests.interleavings.scenes import (
+from tests.search.interleavings.explorer import Choice, Run, schedules, written
+from tests.search.interleavings.scenes import (
     SCENES,
     Scene,
     Setting,
@@ -21,7 +21,7 @@ from tests.interleavings.scenes import (
     looked_at_for_the_last_time_and_paid,
     named,
 )
-from tests.interleavings.world import DEATHS, Rest
+from tests.search.interleavings.world import DEATHS, Rest
 
 MORE_SWEEPS = 8
 """What a death may cost, beside what it takes without one."""

@@ -33,11 +33,11 @@ from operators.invariants import Order, sorted_out, violations
 from sandbox.chapa.journal import Entry
 from sandbox.client import Client, TooLate, until
 from sandbox.listener import Listener
-from sandbox.soak.customers import PLENTIFUL, SCARCE, Customer, Life, let_live
-from sandbox.soak.judge import World, unpublished, untrue
-from sandbox.soak.story import Story
-from sandbox.soak.trouble import Kill, Reaper, Repeated, make_chapa_faulty
 from sandbox.stack import STATE, Stack, StackError
+from tests.soak.customers import PLENTIFUL, SCARCE, Customer, Life, let_live
+from tests.soak.judge import World, unpublished, untrue
+from tests.soak.story import Story
+from tests.soak.trouble import Kill, Reaper, Repeated, make_chapa_faulty
 
 PARAMS = {
     # Time goes faster here: minutes of a shop are seconds.
@@ -128,7 +128,7 @@ class Soak:
 
     def _open_the_shop(self) -> None:
         settings, shop = self.day.settings, self._shop
-        prices = random.Random(f"{settings.seed}/prices")  # noqa: S311
+        prices = random.Random(f"{settings.seed}/prices")
         for sku, units in (PLENTIFUL | SCARCE).items():
             shop.sell(sku, units, prices.randint(100, 500_000))
         sqs, queue = shop.aws("sqs"), shop.stack["queues"]["reconcile"]
@@ -152,8 +152,8 @@ class Soak:
                 self.day.customers.append(customer)
                 yield customer.life()
 
-        pauses = random.Random(f"{settings.seed}/pauses")  # noqa: S311
-        outages = random.Random(f"{settings.seed}/outages")  # noqa: S311
+        pauses = random.Random(f"{settings.seed}/pauses")
+        outages = random.Random(f"{settings.seed}/outages")
         tasks = [
             Repeated("schedule", lambda: SWEEP_SECONDS, self._sweep),
             Repeated("listener", lambda: 1.0, self._listener.listen),
@@ -423,7 +423,7 @@ def _percent(text: str) -> float:
 def arguments() -> argparse.ArgumentParser:
     """Each setting is an argument, or a variable of the environment in capitals."""
     parser = argparse.ArgumentParser(
-        prog="python -m sandbox.soak",
+        prog="python -m tests.soak",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Each is also read from the environment: make soak ORDERS=500 SEED=17",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from tests.interleavings.scenes import SCENES
-from tests.planted.__main__ import table
-from tests.planted.bugs import BUGS, REPOSITORY, Bug
+from tests.search.interleavings.scenes import SCENES
+from tests.seeded_bugs.__main__ import table
+from tests.seeded_bugs.bugs import BUGS, REPOSITORY, Bug
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,7 +39,7 @@ def test_a_planted_bug_fits_the_source_and_names_tests_that_exist(bug: Bug) -> N
     else:
         yaml_parse(planted)
     for test in bug.caught_by:
-        if test.startswith("tests/interleavings -k "):
+        if test.startswith("tests/search/interleavings -k "):
             assert test.split()[-1] in {scene.__name__ for scene in SCENES}
             continue
         where, _, name = test.partition("::")
