@@ -3,7 +3,7 @@ from pathlib import Path
 
 from payments.errors import TABLE
 from payments.states import PAYMENT_MOVES, PaymentStatus
-from tests.shop import template
+from tests.template import template
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
