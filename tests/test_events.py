@@ -86,8 +86,8 @@ def test_event_has_exactly_its_listed_fields(name: str) -> None:
 @pytest.mark.parametrize("wrong", [{"amount": 90_000}, {"amount": "900"}])
 def test_schema_refuses_wrong_values(wrong: dict[str, Any]) -> None:
     placed = EMITTED["order.placed"]
-    changes = [{"version": 2}, {"id": f"{ORDER_ID}#0"}, {"number": "1"}, {"at": NOW}]
-    for change in [*changes, {"data": placed["data"] | wrong}]:
+    changes: list[dict[str, Any]] = [{"version": 2}, {"id": f"{ORDER_ID}#0"}, {"number": "1"}]
+    for change in [*changes, {"at": NOW}, {"data": placed["data"] | wrong}]:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(placed | change, SCHEMA)
 
