@@ -61,6 +61,8 @@ FACTS: dict[str, Any] = {
     "ReconcileQueueSource FunctionResponseTypes": ["ReportBatchItemFailures"],
     "ProviderSecret SecretString": json.dumps(dict.fromkeys(SECRETS, "")),
     "EventBus Name": STACK_NAME,
+    "BusName Value": {"Ref": "EventBus"},
+    "EventBusArn Value": attribute("EventBus.Arn"),
     "UserPool Condition": "OwnUserPool",
     "UserPool AdminCreateUserConfig": {"AllowAdminCreateUserOnly": True},
     "JwtAuthorizer JwtConfiguration Issuer Fn::If 2": {"Ref": "JwtIssuer"},
@@ -76,9 +78,9 @@ FACTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("path", FACTS)
-def test_resource_or_parameter_has_this_property(path: str) -> None:
+def test_template_has_this_property(path: str) -> None:
     name, *keys = path.split()
-    found: Any = RESOURCES.get(name) or PARAMETERS[name]
+    found: Any = (RESOURCES | PARAMETERS | template()["Outputs"])[name]
     found = found | found.get("Properties", {})
     for key in keys:
         found = found[int(key) if key.isdigit() else key]
