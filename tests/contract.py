@@ -55,6 +55,17 @@ def operations() -> dict[str, Operation]:
     return found
 
 
+def problem_codes(route: str) -> set[tuple[int, str]]:
+    """Each status and problem code that the route can answer."""
+    found = set()
+    for status, response in operations()[route].described["responses"].items():
+        problem = response.get("content", {}).get("application/problem+json")
+        if problem:
+            [codes] = [part["properties"]["code"] for part in problem["schema"]["allOf"][1:]]
+            found |= {(int(status), code) for code in codes["enum"]}
+    return found
+
+
 def closed(schema: Any, *, part: bool = False) -> Any:
     """The same schema, in which what is not described is not there.
 

@@ -1,10 +1,9 @@
-"""openapi.yaml, the template, the code and the README say the same."""
+"""openapi.yaml, the template and the code agree."""
 
 import json
-import re
 import tomllib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -23,18 +22,21 @@ from payments.money import CURRENCIES, MAX_AMOUNT
 from payments.signature import HEADERS
 from payments.states import OrderStatus, PaymentStatus
 from sandbox.client import Response
-from tests.contract import PATH, complaints, document, examples, inlined, operations
+from tests.contract import (
+    PATH,
+    complaints,
+    document,
+    examples,
+    inlined,
+    operations,
+    problem_codes,
+)
 from tests.environment import SETTINGS
 from tests.shop import Shop, http_event, template
 
 SCHEMAS: dict[str, Any] = document()["components"]["schemas"]
 EXAMPLES: dict[str, Any] = document()["components"]["examples"]
 CHAPA, SIMULATOR = "https://checkout.chapa.co", SETTINGS["CHAPA_URL"].removesuffix("/v1")
-
-README = (PATH.parent / "README.md").read_text()
-
-ANY_ROUTE = {"internal_error", "busy"}
-"""Not repeated in the README's table."""
 
 
 def test_it_is_valid_openapi() -> None:
@@ -67,83 +69,11 @@ def test_a_webhook_is_signed_in_the_headers_that_the_code_reads() -> None:
     assert operations()["GET /webhooks/chapa"].described["security"] == []
 
 
-def codes(route: str) -> set[tuple[int, str]]:
-    """Which problems a route answers with, by the document."""
-    found = set()
-    for status, response in operations()[route].described["responses"].items():
-        problem = response.get("content", {}).get("application/problem+json")
-        if problem:
-            [told] = [part["properties"]["code"] for part in problem["schema"]["allOf"][1:]]
-            found |= {(int(status), code) for code in told["enum"]}
-    return found
-
-
 def test_its_problems_are_those_of_the_table() -> None:
     # Of all errors only this one is told to operators alone.
     answers = [answer for error, answer in TABLE.items() if error is not RefundTooLarge]
     assert SCHEMAS["Problem"]["properties"]["code"]["enum"] == [answer.code for answer in answers]
-    assert set().union(*map(codes, operations())) == {(a.status, a.code) for a in answers}
-
-
-class Row(NamedTuple):
-    """A line of the README's table."""
-
-    asked: str
-    who: str
-    success: str
-    errors: str
-
-
-def rows() -> dict[str, Row]:
-    lines = re.findall(r"^\|( `[A-Z]+ /.*)\|$", README, re.MULTILINE)
-    found = [Row(*(cell.strip() for cell in line.split("|"))) for line in lines]
-    return {re.findall("[A-Z]+ /[^`?]*", row.asked)[0]: row for row in found}
-
-
-def test_the_readme_lists_the_routes() -> None:
-    assert rows().keys() == operations().keys()
-
-
-@pytest.mark.parametrize("route", operations())
-def test_the_readme_says_who_may_ask(route: str) -> None:
-    schemes = operations()[route].described.get("security", document()["security"])
-    names = {"token": "JWT", "signature": "signed"}
-    who = names[next(iter(schemes[0]))] if schemes else "anybody"
-    owned = "{order_id}" in rows()[route].asked or "{tx_ref}" in rows()[route].asked
-    assert rows()[route].who == (f"{who}, owner" if owned else who)
-
-
-@pytest.mark.parametrize("route", operations())
-def test_the_readme_says_what_is_answered(route: str) -> None:
-    described = {status for status in operations()[route].described["responses"] if status < "3"}
-    assert set(re.findall(r"\b2\d\d\b", rows()[route].success)) == described
-    problems = set()
-    status = 0
-    for number, code in re.findall(r"\b(\d{3})\b|`([a-z_]+)`", rows()[route].errors):
-        status = int(number or status)
-        problems |= {(status, code)} if code else set()
-    assert problems == {(status, code) for status, code in codes(route) if code not in ANY_ROUTE}
-
-
-@pytest.mark.parametrize(
-    ("route", "model"), [("POST /orders", OrderRequest), ("POST /payments", PaymentRequest)]
-)
-def test_the_readme_says_what_to_send(route: str, model: type[BaseModel]) -> None:
-    told = rows()[route].asked
-    for name, field in model.model_fields.items():
-        assert re.search(rf"\b{name}\b", told)
-        assert (f"{name}?" in told) != field.is_required()
-
-
-def test_the_readme_asks_with_parameters_that_there_are() -> None:
-    for route, row in rows().items():
-        parameters = {each["name"] for each in operations()[route].described["parameters"]}
-        assert set(re.findall(r"[?&](\w+)=", row.asked)) <= parameters
-
-
-def test_the_readme_names_the_fields_of_a_customer() -> None:
-    sentence = re.findall(r"`customer` has (.*?),? all optional", README, re.DOTALL)
-    assert set(re.findall(r"`(\w+)`", sentence[0])) == Customer.model_fields.keys()
+    assert set().union(*map(problem_codes, operations())) == {(a.status, a.code) for a in answers}
 
 
 def test_the_limits_that_are_told_in_words_are_those_of_the_code() -> None:
@@ -161,7 +91,6 @@ def test_the_outcomes_of_a_webhook_are_those_that_are_shown() -> None:
     outcomes = content["schema"]["properties"]["outcome"]["enum"]
     assert outcomes == [each["value"]["outcome"] for each in content["examples"].values()]
     assert all(f"`{outcome}`" in described["description"] for outcome in outcomes)
-    assert set(re.findall(r"`([a-z]+)`", rows()["POST /webhooks/chapa"].success)) == set(outcomes)
 
 
 def test_its_version_is_that_of_the_project() -> None:
@@ -171,7 +100,7 @@ def test_its_version_is_that_of_the_project() -> None:
 
 def test_any_route_may_be_busy_or_broken() -> None:
     for route in operations():
-        assert {(500, "internal_error"), (503, "busy")} <= codes(route)
+        assert {(500, "internal_error"), (503, "busy")} <= problem_codes(route)
 
 
 def test_statuses_and_currencies_are_those_of_the_code() -> None:
