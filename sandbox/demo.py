@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rich.box import ASCII2, ROUNDED
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -94,7 +94,7 @@ class Report:
         self._print(f"    {line}", "dim")
 
     def check(self, name: str, fact: object, line: str, seen: object = "") -> None:
-        """Print `line`, or `seen` as well if `fact` is false. The table shows `name`.
+        """Print `line`, and `seen` too if `fact` is false. The closing table shows `name`.
 
         Raises FalseFact.
         """
@@ -108,8 +108,8 @@ class Report:
         mark = "✓" if self.console.encoding.startswith("utf") else "ok:"
         self._print(f"  {mark} {line}", "green")
 
-    def table(self, console: Console) -> Table:
-        table = Table(box=ROUNDED if console.is_terminal else ASCII2)
+    def table(self) -> Table:
+        table = Table(box=SIMPLE_HEAD)
         table.add_column("Scenario", no_wrap=True)
         table.add_column("Checked")
         table.add_column("Result")
@@ -126,7 +126,7 @@ class Report:
         )
         console.print(Text("$ make demo", "bold"), Text("..."), sep="\n")
         console.print(*next(iter(self.outcomes.values())).lines, sep="\n")
-        console.print(Text("...\n"), self.table(console), sep="\n")
+        console.print(Text("..."), self.table(), sep="\n")
         svg = console.export_svg(title="make demo", unique_id="demo")
         # GitHub loads no web fonts for a picture, so it names fonts that readers have.
         svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
@@ -578,8 +578,7 @@ def main() -> int:
     except (KeyboardInterrupt, SystemExit) as stop:
         shutil.rmtree(state_dir, ignore_errors=True)
         return 143 if isinstance(stop, SystemExit) else 130
-    console.print()
-    console.print(report.table(console))
+    console.print(report.table())
     took = f"{time.monotonic() - started:.1f} s"
     if not report.passed:
         console.print(f"Not every check passed, after {took}. The logs are in {state_dir}.")

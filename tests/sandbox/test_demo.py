@@ -86,7 +86,7 @@ def crash(_: Client, report: Report) -> None:
     ("scenarios", "code", "expected"),
     [
         ([checks(True)], 0, "✓ Line 0\n"),
-        ([checks(False, True)], 1, "FAILED: Line 0\n    but: {'seen': False}\n\n"),
+        ([checks(False, True)], 1, "FAILED: Line 0\n    but: {'seen': False}\n"),
         ([checks(False), checks(True)], 1, "✓ Line 0\n"),
         ([checks(False), checks(True)], 1, "FAILED: check 0 "),
         ([crash], 1, "✓ Line 0\n  FAILED: ValueError: no such thing\n"),
@@ -113,6 +113,7 @@ def test_exit_code_is_0_only_if_every_scenario_has_true_lines_only(
     assert demo.main() == code
     out, err = capsys.readouterr()
     assert expected in out
+    assert "Line 1" not in out
     assert ("All checks passed in" in out) == (code == 0)
     assert err == ("" if scenarios else "The local AWS did not start.\n")
     assert len(list(tmp_path.iterdir())) == code  # The logs of a failed run are kept.
