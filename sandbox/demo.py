@@ -43,8 +43,8 @@ COFFEE, JEBENA, NETELA = "coffee-yirgacheffe-1kg", "jebena", "netela-handwoven"
 BERBERE, TEFF, HARRAR = "berbere-250g", "teff-5kg", "coffee-harrar-500g"
 
 NEXT = """
-Next: `make up` starts the same stack and keeps it running. The example in README.md then places an
-order and prints the address of a checkout page, which you can open in a browser."""
+Next: `make up` starts the same stack and keeps it running. Run the example in README.md, then open
+http://127.0.0.1:4567 in a browser: it links to the checkout page of each payment."""
 
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace"
 

@@ -104,6 +104,7 @@ def test_exit_code_is_0_only_if_every_scenario_has_true_lines_only(
 ) -> None:
     def run(report: Report, _: Path) -> None:
         if not scenarios:
+            assert not report.passed
             raise StackError("The local AWS did not start.")
         play(None, report, tuple(scenarios))  # type: ignore[arg-type]
 
