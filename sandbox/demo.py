@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from payments.signature import sign
-from sandbox.client import Client, Response, until
+from sandbox.client import PATIENCE, Client, Response, until
 from sandbox.stack import HOST, STATE, Description, Stack, StackError
 
 PARAMS = {
@@ -551,6 +551,8 @@ def run(report: Report, state_dir: Path) -> None:
     report.note("Starting a local AWS and a Chapa simulator ...")
     with Stack(state_dir, params=PARAMS, say=report.note) as stack, Client(stack) as shop:
         warm_up(shop)
+        # A slow machine may need longer than the usual 10 seconds to answer a webhook.
+        shop.chapa.set(send_timeout=PATIENCE)
         play(shop, report)
     check_stopped(stack, report)
 
