@@ -158,11 +158,3 @@ def test_an_unknown_link_or_button_is_refused(
     assert session.get(f"{BASE_URL}/checkout/payment/nothing").status_code == 404
     assert press(session, "/checkout/payment/nothing", "pay").status_code == 404
     assert press(session, merchant.checkout_path(), "steal").status_code == 400
-
-
-def test_start_page_links_to_the_checkout_page_of_each_payment(
-    merchant: Merchant, session: requests.Session
-) -> None:
-    assert "no payments yet" in session.get(BASE_URL + "/").text
-    path = merchant.checkout_path()
-    assert f'href="{path}"' in session.get(BASE_URL + "/").text
