@@ -35,7 +35,7 @@ def route_table() -> str:
         success = ", ".join(status for status in operation["responses"] if status < "300")
         problems = groupby(sorted(problem_codes(route) - everywhere), key=itemgetter(0))
         codes = "; ".join(f"{n} {', '.join(f'`{code}`' for _, code in g)}" for n, g in problems)
-        lines.append(f"| `{route}{body}` | {access} | {success} | {codes} |")
+        lines.append(f"| `{route}{body}` | {access} | {success} | {codes or 'none'} |")
     common = " and ".join(f"{status} `{code}`" for status, code in sorted(everywhere))
     return "\n".join([*lines, "", f"Every route can also answer {common}.", ""])
 
