@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -236,6 +237,37 @@ class Client:
         if "FunctionError" in answer:
             raise RuntimeError(f"the sweep failed: {told}")
         return dict(told)
+
+    def make_due(self, order_id: str, *, expires: bool = False) -> None:
+        """Move the next check of an order, or its end, to now, and allow Chapa to be asked."""
+        order = {"pk": {"S": f"ORDER#{order_id}"}}
+        payments = self._table.query(
+            TableName=self.stack["table_name"],
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={":pk": order["pk"], ":sk": {"S": "PAYMENT#"}},
+            ConsistentRead=True,
+        )
+        for payment in payments["Items"]:
+            self._table.update_item(
+                TableName=self.stack["table_name"],
+                Key=order | {"sk": payment["sk"]},
+                UpdateExpression="REMOVE looked_at",
+                ConditionExpression="attribute_exists(pk)",
+            )
+        self._table.update_item(
+            TableName=self.stack["table_name"],
+            Key=order | {"sk": {"S": "ORDER"}},
+            UpdateExpression=f"SET due_at = :now{', expires_at = :now' * expires} ADD version :one",
+            ConditionExpression="attribute_exists(due_at)",
+            ExpressionAttributeValues={":one": {"N": "1"}, ":now": {"N": str(int(time.time()))}},
+        )
+
+    def check(self, order_id: str, *, expires: bool = False) -> None:
+        """Check an order now, unless nothing is left to check."""
+        with suppress(self._table.exceptions.ConditionalCheckFailedException):
+            self.make_due(order_id, expires=expires)
+        self.sweep()
+        self.await_worker()
 
     def stock(self, sku: str) -> Stock:
         key = {"pk": {"S": f"STOCK#{sku}"}, "sk": {"S": "STOCK"}}

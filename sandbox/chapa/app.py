@@ -1,6 +1,6 @@
 """The simulator as a Flask app."""
 
-from flask import Flask
+from flask import Flask, render_template
 
 from sandbox.chapa import api, checkout, control_api
 from sandbox.chapa.simulator import Simulator
@@ -14,4 +14,13 @@ def create_app(simulator: Simulator) -> Flask:
     app.register_blueprint(api.blueprint(simulator))
     app.register_blueprint(checkout.blueprint(simulator))
     app.register_blueprint(control_api.blueprint(simulator))
+
+    @app.get("/")
+    def payments() -> str:
+        """The newest payments first, each with a link to its checkout page."""
+        with simulator.lock:
+            return render_template(
+                "payments.html", payments=[*reversed(simulator.payments.values())]
+            )
+
     return app
