@@ -221,7 +221,7 @@ class Soak:
         shop = self._shop
         self._say("The trouble is over; the schedule gets its time ...")
         shop.chapa.clear_faults()
-        shop.chapa.switch(webhook_delivery="lost")
+        shop.chapa.add_fault("webhook", "lost", times=None)
         self._sweeps_in_trouble = self._sweeps
         deadline = time.monotonic() + REST_SECONDS
         while left := self._left_to_do():
