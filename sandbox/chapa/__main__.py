@@ -6,10 +6,6 @@ import random
 import signal
 import sys
 import threading
-from pathlib import Path
-
-# The simulator signs webhooks with `payments.signature`, which is in `shared`.
-sys.path.insert(0, str(Path(__file__).parents[2] / "shared"))
 
 from sandbox.chapa.server import HOST, Server
 from sandbox.chapa.settings import Settings
