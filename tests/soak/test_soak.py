@@ -26,7 +26,7 @@ from sandbox.chapa.journal import Entry
 from sandbox.chapa.simulator import Simulator
 from sandbox.client import Response
 from sandbox.stack import ROOT
-from tests.depth import depth
+from tests.depth import NIGHTLY, depth
 from tests.shop import Shop
 from tests.soak.customer_log import Call, CustomerLog, LoggedCall
 from tests.soak.customers import Steps, run_all
@@ -383,6 +383,7 @@ def test_process_that_waits_for_its_input_does_not_work() -> None:
     assert not works(process.pid)
 
 
+@pytest.mark.skipif(not NIGHTLY, reason="takes a minute, runs at night")
 def test_short_soak_finds_nothing_and_leaves_no_files(tmp_path: Path) -> None:
     done = subprocess.run(
         [

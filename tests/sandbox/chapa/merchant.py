@@ -17,7 +17,6 @@ from sandbox.chapa.simulator import Simulator
 TEST_KEY = "CHASECK_TEST-abcdefgh12345678"
 LIVE_KEY = "CHASECK-abcdefgh12345678"
 SECRET = "a webhook secret"
-CALLBACK_URL = "http://shop.local/callback"
 
 
 class Merchant:

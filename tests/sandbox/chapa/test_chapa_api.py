@@ -46,20 +46,11 @@ def test_form_is_read_like_json_and_bracket_keys_only_in_forms(merchant: LocalMe
     assert merchant.control.payment("tx-2")["customization"]["title"] is None
 
 
-@pytest.mark.parametrize(
-    ("text", "authorizations"),
-    [
-        ("Authorization required", ["", "Basic abc", "Bearer "]),
-        (
-            "Invalid API Key or User doesn't exist",
-            ["Bearer CHAPUBK_TEST-abc", "Bearer sk_test_abc"],
-        ),
-    ],
-)
-def test_call_without_secret_key_is_unauthorized(
-    merchant: LocalMerchant, text: str, authorizations: list[str]
-) -> None:
-    for authorization in authorizations:
+def test_call_without_secret_key_is_unauthorized(merchant: LocalMerchant) -> None:
+    texts = dict.fromkeys(("", "Basic abc", "Bearer "), "Authorization required")
+    for key in ("Bearer CHAPUBK_TEST-abc", "Bearer sk_test_abc"):
+        texts[key] = "Invalid API Key or User doesn't exist"
+    for authorization, text in texts.items():
         headers = {"Authorization": authorization}
         response = merchant.call("GET", "/transaction/verify/tx-1", key="", headers=headers)
         assert response.status_code == 401
@@ -70,7 +61,7 @@ BAD: dict[str, list[Any]] = {
     "amount": [None, "ten", "1,000.00", "1_000", "1e3", True, "0", -1, "1.005", "10000000.00"],
     "currency": [None],
     "tx_ref": [None, "x" * 51, 7],
-    "email": ["nobody", "a@example.com", "a@shop.test"],
+    "email": ["unknown", "a@example.com", "a@shop.test"],
     "phone_number": ["+251911234567", "0811234567"],
     "callback_url": ["shop.et/callback"],
     "return_url": ["ftp://shop.et"],
@@ -106,7 +97,7 @@ def test_fields_at_the_limits_are_accepted(merchant: LocalMerchant) -> None:
 def test_texts_of_known_field_rules(merchant: LocalMerchant) -> None:
     custom = {"title": "x" * 17, "description": "x" * 51}
     message = refusal(
-        merchant.initialize(amount=None, currency="", email="nobody", customization=custom)
+        merchant.initialize(amount=None, currency="", email="unknown", customization=custom)
     )
     assert message == {
         "amount": ["validation.required"],
@@ -142,7 +133,7 @@ def test_switches_of_validation(merchant: LocalMerchant) -> None:
     assert refusal(merchant.initialize("tx-2")) == {"email": ["validation.required"]}
     control.switch(validation="off")
     custom = {"title": "x" * 99, "description": "ጫማ"}
-    response = merchant.initialize("tx-2", email="nobody", amount="1.005", customization=custom)
+    response = merchant.initialize("tx-2", email="unknown", amount="1.005", customization=custom)
     assert response.status_code == 200
     assert list(refusal(merchant.initialize("tx-3", email="a", amount="ten"))) == ["amount"]
 
@@ -205,18 +196,15 @@ def statuses(outer: str | None, inner: str) -> dict[str, Any]:
 
 
 NOT_FOUND = {"message": "Invalid transaction or Transaction not found", "status": "failed"}
+INVALID = {**NOT_FOUND, "message": "Invalid transaction reference", "data": None}
+FETCHED = {"message": "Payment details fetched successfully"}
 
 
 @pytest.mark.parametrize(
     ("state", "switches", "code", "expected"),
     [
         ("unknown", {}, 404, NOT_FOUND),
-        (
-            "unknown",
-            {"verify_unknown": "invalid_reference"},
-            404,
-            {"message": "Invalid transaction reference", "status": "failed", "data": None},
-        ),
+        ("unknown", {"verify_unknown": "invalid_reference"}, 404, INVALID),
         ("initialize", {}, 404, UNPAID),
         ("initialize", {"verify_unpaid": "404_null_string"}, 404, {**UNPAID, "status": "null"}),
         ("initialize", {"verify_unpaid": "pending"}, 200, statuses("pending", "pending")),
@@ -229,12 +217,7 @@ NOT_FOUND = {"message": "Invalid transaction or Transaction not found", "status"
         ("pay", {"verify_amounts": "string"}, 200, {"data.amount": "10000.00"}),
         ("pay", {"verify_amounts": "commas"}, 200, {"data.amount": "10,000.00"}),
         ("pay", {"verify_amount": "less_charge"}, 200, {"data.amount": 9650}),
-        (
-            "pay",
-            {"verify_message": "fetched"},
-            200,
-            {"message": "Payment details fetched successfully"},
-        ),
+        ("pay", {"verify_message": "fetched"}, 200, FETCHED),
         ("pay", {"verify_meta": "dropped"}, 200, {"data.meta": None}),
     ],
 )
@@ -278,7 +261,7 @@ def test_only_open_payment_can_be_cancelled(merchant: LocalMerchant) -> None:
     merchant.paid("tx-paid")
     merchant.initialize("tx-old")
     merchant.control.expire("tx-old")
-    for tx_ref, code in (("tx-1", 400), ("tx-paid", 400), ("tx-old", 400), ("nobody", 404)):
+    for tx_ref, code in (("tx-1", 400), ("tx-paid", 400), ("tx-old", 400), ("unknown", 404)):
         assert merchant.cancel(tx_ref).status_code == code
     assert merchant.status("tx-paid") == "success"
     merchant.control.switch(cancel_inactive="404")

@@ -188,9 +188,9 @@ REFUSED: list[tuple[str, str, object, int, str]] = [
     ("POST", "webhook", {"event": "charge.success", "signature": "x"}, 400, "signature"),
     ("POST", "refuse", {"seconds": -1}, 400, "seconds"),
     ("GET", "journal?cal=verify", None, 400, "cal"),
-    ("GET", "payments/nobody", None, 404, "no payment with the tx_ref nobody"),
+    ("GET", "payments/unknown", None, 404, "no payment with the tx_ref unknown"),
     *[
-        ("POST", command, {"tx_ref": "nobody"}, 404, "no payment with the tx_ref nobody")
+        ("POST", command, {"tx_ref": "unknown"}, 404, "no payment with the tx_ref unknown")
         for command in ("pay", "fail", "reverse", "expire")
     ],
     ("POST", "refund_status", {"reference": "r", "status": "refunded"}, 404, "no refund"),

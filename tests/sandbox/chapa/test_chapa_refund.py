@@ -23,8 +23,8 @@ def test_bad_refund_is_refused(merchant: LocalMerchant) -> None:
     assert merchant.refund().status_code == 400
     reference = merchant.control.pay("tx-1")["reference"]
     assert merchant.call("POST", f"/refund/{reference}", key=LIVE_KEY).status_code == 404
-    assert merchant.refund("nobody").status_code == 404
-    assert merchant.refund_verify("nobody").status_code == 404
+    assert merchant.refund("unknown").status_code == 404
+    assert merchant.refund_verify("unknown").status_code == 404
     for amount in ("0", "-1", "x", "1.001"):
         assert "amount" in merchant.refund(amount=amount).json()["message"]
     amounts = ("60.00", "60.00", "40.01", "40.00", "0.01")
