@@ -7,9 +7,9 @@ from sandbox.chapa.simulator import Simulator
 
 
 def create_app(simulator: Simulator) -> Flask:
-    """The API, the checkout page and the control API over one simulator's state."""
+    """The API, the checkout page and the control API of one simulator."""
     app = Flask(__name__)
-    # A dropped connection leaves the app as an exception, and must get past Flask.
+    # A dropped connection is an exception that Flask must not handle.
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.register_blueprint(api.blueprint(simulator))
     app.register_blueprint(checkout.blueprint(simulator))
