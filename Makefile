@@ -32,8 +32,10 @@ help:
 	@echo '                 PARAMS="Name=value ..." (any parameter of template.yaml)'
 
 setup:
-	@sandbox/venv.sh .venv requirements.txt
-	@sandbox/venv.sh .sandbox/ministack sandbox/requirements.txt
+	@sandbox/venv.sh .venv requirements.txt .sandbox/ministack sandbox/ministack.txt
+
+runtime:
+	@sandbox/venv.sh .venv sandbox/requirements.txt .sandbox/ministack sandbox/ministack.txt
 
 up: setup
 	@$(LOCAL) -m sandbox.stack up

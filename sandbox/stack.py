@@ -545,7 +545,7 @@ def _last_words(log: Path) -> str:
 
 def _hash_of_sources() -> str:
     digest = hashlib.sha256(_architecture().encode())
-    paths = [ROOT / name for name in ("template.yaml", "samconfig.toml", "requirements.txt")]
+    paths = [ROOT / name for name in ("template.yaml", "samconfig.toml", "sandbox/requirements.txt")]
     for directory in ("functions", "shared"):
         found = (ROOT / directory).rglob("*")
         paths += sorted(p for p in found if p.is_file() and p.parent.name != "__pycache__")
