@@ -45,7 +45,7 @@ def build(say: Callable[[str], None] = lambda _: None) -> Path:
         arguments = ["--template-file", str(ROOT / "template.yaml")]
         arguments += ["--build-dir", str(unfinished), "--cache-dir", str(BUILDS / "cache")]
         arguments += ["--parameter-overrides", f"Architecture={architecture()}"]
-        with step(say, "Building the functions and their layer with the SAM CLI"):
+        with step(say, "Building the functions and their layer with the SAM CLI", "Built"):
             sam("build", arguments, BUILDS / "build.log")
         unfinished.rename(done)
         others = [path for path in BUILDS.glob("[0-9a-f]*") if (path / "template.yaml").exists()]
@@ -114,11 +114,11 @@ def architecture() -> str:
 
 
 @contextmanager
-def step(say: Callable[[str], None], what: str) -> Iterator[None]:
-    say(f"{what} ...")
+def step(say: Callable[[str], None], begins: str, done: str) -> Iterator[None]:
+    say(f"{begins} ...")
     started = time.monotonic()
     yield
-    say(f"... done in {time.monotonic() - started:.1f} s.")
+    say(f"{done} in {time.monotonic() - started:.1f} s.")
 
 
 def last_words(log: Path) -> str:

@@ -240,7 +240,7 @@ class Stack:
         template = build(self._say)
         for name, url in programs.items():
             self._await(Program(name, self.state_dir), url)
-        with step(self._say, "Deploying the stack with the SAM CLI"):
+        with step(self._say, "Deploying the stack with the SAM CLI", "Deployed"):
             params = {
                 "Architecture": architecture(),
                 "DeletionProtection": "false",
