@@ -1,4 +1,7 @@
-"""Receives events as another service would. `python -m sandbox.listener` prints those of `make up`."""
+"""Receives events as another service would.
+
+`python -m sandbox.listener` prints the events of the stack that `make up` started.
+"""
 
 import json
 import sys

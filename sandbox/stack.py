@@ -229,6 +229,7 @@ class Stack:
         )
         known = self._keep and self._kept.exists()
         programs = {"ministack": endpoint}
+        self._say("Starting MiniStack (the local AWS) and the Chapa simulator ...")
         self._start_ministack(port)
         chapa_url = self.chapa_url
         if not chapa_url:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_lambda_can_import_the_function(function: str, built: Path, runtime: Path) -> None:
     code, layer = built / f"{function.capitalize()}Function", built / "SharedLayer" / "python"
-    path = [str(directory) for directory in (code, layer, runtime)]
+    path = [str(code), str(layer), str(runtime)]
     done = subprocess.run(
         # -S: without this machine's packages; -I: without its settings.
         [sys.executable, "-I", "-S", "-B", "-c", IMPORT, json.dumps(path)],
@@ -58,11 +59,8 @@ def test_lambda_can_import_the_function(function: str, built: Path, runtime: Pat
 
 def test_layer_holds_exactly_its_requirements(built: Path) -> None:
     layer = built / "SharedLayer" / "python"
-    wanted = {
-        line.split("==")[0].replace("-", "_").lower()
-        for line in (layer / "requirements.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    }
+    pinned = re.findall(r"^([\w.-]+)==", (layer / "requirements.txt").read_text(), re.MULTILINE)
+    wanted = {name.replace("-", "_").lower() for name in pinned}
     assert {path.name.split("-")[0].lower() for path in layer.glob("*.dist-info")} == wanted
 
 
