@@ -79,7 +79,7 @@ def violations(
     *,
     units: Mapping[str, int] | None = None,
     confirmed: Iterable[Confirmed] | None = None,
-    told: Iterable[ClientView] = (),
+    client_views: Iterable[ClientView] = (),
     settled: bool = False,
 ) -> list[str]:
     """Every broken promise, in a sentence; none when all hold.
@@ -98,7 +98,7 @@ def violations(
         found += _confirmed(orders, known.values(), settled=settled)
         for order in orders.values():
             found += _made_up(order, known)
-    for statement in told:
+    for statement in client_views:
         found += _told(orders.get(statement.order_id), statement)
     return found
 

@@ -125,13 +125,13 @@ def test_money_given_back_twice_is_seen(shop: Shop) -> None:
 def test_a_client_who_was_told_the_wrong_thing_is_seen(shop: Shop) -> None:
     items = paid(shop)
     order_id = items["ORDER", ""]["order_id"]["S"]
-    assert judged(items, told=[ClientView(order_id, paid=True)]) == []
-    assert judged(items, told=[ClientView(order_id, paid=False)])
-    assert judged(items, told=[ClientView("a" * 20, paid=True)])
+    assert judged(items, client_views=[ClientView(order_id, paid=True)]) == []
+    assert judged(items, client_views=[ClientView(order_id, paid=False)])
+    assert judged(items, client_views=[ClientView("a" * 20, paid=True)])
 
 
 def test_who_asked_before_it_was_paid_may_have_been_told_so(shop: Shop) -> None:
     items = paid(shop)
     order_id = items["ORDER", ""]["order_id"]["S"]
-    assert judged(items, told=[ClientView(order_id, paid=False, asked_at=shop.now)]) == []
-    assert judged(items, told=[ClientView(order_id, paid=False, asked_at=shop.now + 1)])
+    assert judged(items, client_views=[ClientView(order_id, paid=False, asked_at=shop.now)]) == []
+    assert judged(items, client_views=[ClientView(order_id, paid=False, asked_at=shop.now + 1)])
