@@ -362,6 +362,21 @@ class Shop:
         order_id = str(self.order(items).body["order_id"])
         return order_id, str(self.pay(order_id).body["tx_ref"])
 
+    def paid(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
+        """An order that its payment has paid: its id and tx_ref."""
+        order_id, tx_ref = self.begun(items)
+        self.control.pay(tx_ref, webhook=False)
+        assert self.notify(tx_ref).body == {"outcome": "applied"}
+        return order_id, tx_ref
+
+    def expired(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
+        """An order that expired unpaid after half an hour: its id and tx_ref."""
+        order_id, tx_ref = self.begun(items)
+        self.clock.advance(1800)
+        self.sweep()
+        assert self.story(order_id).order.status == "expired"
+        return order_id, tx_ref
+
     def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Response:
         query = {"refresh": "true"} if refresh else {}
         event = http_event("GET", user=user, path={"tx_ref": tx_ref}, query=query)
