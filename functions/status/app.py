@@ -1,4 +1,4 @@
-"""GET /orders/{order_id} and GET /payments/{tx_ref}: what is known, to the customer it concerns."""
+"""GET /orders/{order_id} and GET /payments/{tx_ref}: shown only to the customer who owns them."""
 
 from typing import Any
 
