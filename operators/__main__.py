@@ -51,7 +51,7 @@ def show(backend: Backend, order_id: str) -> dict[str, Any]:
     known = backend.repository.read_with_ledger(order_id)
     if known is None:
         raise OrderNotFound("There is no such order.", order_id=order_id)
-    story, ledger = known
+    story, events = known
     order = story.order
     return {
         **order_with_payments_view(story),
@@ -60,7 +60,7 @@ def show(backend: Backend, order_id: str) -> dict[str, Any]:
         "refunds": [refund_view(refund) for refund in story.refunds],
         "ledger": [
             {"name": event.name, "at": iso_time(event.at), **details_view(event)}
-            for event in ledger
+            for event in events
         ],
     }
 
@@ -114,7 +114,7 @@ def redrive(stack: Mapping[str, str]) -> dict[str, Any]:
 
 
 def audit(table_name: str) -> dict[str, Any]:
-    """Check every invariant. A change during the scan can look like a violation: run it again."""
+    """Check every invariant. A change during the scan can seem a violation: run it again."""
     pages = boto3.client("dynamodb").get_paginator("scan").paginate(TableName=table_name)
     items = [item for page in pages for item in page["Items"]]
     return {

@@ -24,15 +24,6 @@ from payments.telemetry import logger
 from tests.shop import Shop
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Journeys share one deployed stack: one process runs them, and starts with them."""
-    journeys = [item for item in items if "journeys" in item.path.parts]
-    for item in journeys:
-        item.add_marker(pytest.mark.xdist_group("stack"))
-    items[:] = journeys + [item for item in items if item not in set(journeys)]
-
-
 @pytest.fixture
 def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
     """A shop in this process. After the test its data must violate no invariant."""

@@ -48,12 +48,12 @@ def touched(shop: Shop, milliseconds: int = 29_000) -> int:
 
 def test_sweep_changes_only_the_due_time_of_an_unpublished_event(shop: Shop, log: StringIO) -> None:
     order_id = str(shop.order({"EBOOK": 1}).body["order_id"])
-    ledger = shop.backend.repository.read_with_ledger(order_id)
+    events = shop.backend.repository.read_with_ledger(order_id)
     shop.clock.advance(3600)
     assert touched(shop) == 1
     [event] = (item for item in shop.dump() if str(item.get("due_shard")).startswith("EVENTS#"))
     assert (event["pk"], event["due_at"]) == (f"ORDER#{order_id}", shop.now + 3600)
-    assert shop.backend.repository.read_with_ledger(order_id) == ledger
+    assert shop.backend.repository.read_with_ledger(order_id) == events
     assert "not published in time" in log.getvalue()
 
 
