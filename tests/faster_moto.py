@@ -1,7 +1,7 @@
-"""Replaces two slow parts of moto; its results stay the same.
+"""What moto does slowly, done fast. It stays moto that decides.
 
-With 170 items in the table, placing, paying and showing an order took 115 ms and takes 60 ms; a
-scan of all items took 155 ms and takes 26 ms.
+With 170 items in the table an order that is placed, begun, paid and shown took 115 ms, now 60, and
+a scan of them all 155 ms, now 26.
 """
 
 import copy
@@ -13,8 +13,8 @@ from moto.dynamodb.models.table import Table
 
 
 def install() -> None:
-    # Keeps each attribute value as it arrives. Otherwise moto looks in each for ten possible
-    # members, under several spellings.
+    # An attribute value is stored as it goes over the wire. Left alone, moto asks each for the ten
+    # members that it might have, under several spellings.
     shapes: Any = vars(get_service_model("dynamodb"))["_service_description"]["shapes"]
     shapes["AttributeValue"]["document"] = True
     DynamoDBBackend.transact_write_items = _transact  # type: ignore[method-assign]
@@ -24,7 +24,7 @@ _transact_write_items = DynamoDBBackend.transact_write_items
 
 
 def _transact(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-    """Copies the table once for the rollback, not once for each item of the transaction."""
+    """With one copy of the table to go back to, not one for each item of the transaction."""
     copies: dict[int, Table] = {}
 
     def once(table: Table, memo: dict[int, Any]) -> Table:
