@@ -1,4 +1,4 @@
-"""POST /orders: place an order and reserve its stock. POST /orders/{order_id}/cancel: end it."""
+"""POST /orders: place an order and reserve its stock. POST /orders/{order_id}/cancel: cancel it."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def _national(number: str) -> str:
-    """Chapa's documented form: ten digits from 09 or 07."""
+    """The form that Chapa documents: ten digits that begin with 09 or 07."""
     return "0" + number.removeprefix("+251") if number.startswith("+251") else number
 
 

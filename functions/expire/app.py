@@ -1,6 +1,6 @@
-"""Every minute: put the orders that are due on the queue. Deciding about them is not done here.
+"""Every minute: put the ids of due orders on the queue for the reconcile function.
 
-Ledger events that should have been published long ago go down the table's stream once more.
+Events that are overdue to be published are touched, so that the table's stream carries them again.
 """
 
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from payments.backend import Backend
 from payments.telemetry import count, logger, metrics
 
 TOUCHED_AT_ONCE = 1000
-"""Events of one sweep: a few seconds of writing, and no more than the bus can take at a time."""
+"""Events touched in one sweep: a few seconds of writes, and within the quota of the bus."""
 
 backend = Backend.from_environment()
 
 
 def _due(bounded: Backend) -> Iterator[str]:
-    """As many as there is time for; the rest stays due for the next minute."""
+    """Stops when the time is over; the other orders stay due for the next minute."""
     for order_id in bounded.repository.due(bounded.now):
         if bounded.time_left <= 0:
-            logger.warning("more orders are due than one sweep can send")
+            logger.warning("more orders are due than one sweep can queue")
             return
         yield order_id
 
@@ -44,9 +44,9 @@ def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     count("Sweeps")
     sent, failed = bounded.queue.send_all(_due(bounded))
     if failed:
-        logger.error("orders not queued; the next sweep finds them again", failed=failed)
+        logger.error("orders not queued; the next sweep queues them again", failed=failed)
     if overdue := _touch_overdue_events(bounded):
-        logger.error("events were not published in time; the stream carries them again", n=overdue)
+        logger.error("events not published in time; the stream carries them again", n=overdue)
         count("EventsOverdue", overdue)
     logger.info("sweep", sent=sent, failed=failed, events=overdue)
     return {"sent": sent, "failed": failed, "events": overdue}

@@ -1,4 +1,4 @@
-"""POST /payments: begin the payment of an order, or hand out the one that is live."""
+"""POST /payments: open a payment for an order, or return its active payment."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""From the table's stream: put ledger events on the bus. What failed comes again."""
+"""From the table's stream: put events on the event bus. Failed records are retried."""
 
 from typing import Any
 
@@ -14,5 +14,5 @@ publisher = Publisher.from_environment()
 @metrics.log_metrics
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     failed = publisher.publish(event["Records"])
-    # Lambda repeats the batch from the lowest number on, so the first one says it all.
+    # Lambda retries the batch from the lowest failed number on, so the first one is enough.
     return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}

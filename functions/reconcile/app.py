@@ -1,4 +1,4 @@
-"""From the queue: look at each order that is due. Five failures make a dead letter."""
+"""From the queue: reconcile each due order. A message that fails five times is a dead letter."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""GET /orders/{order_id} and GET /payments/{tx_ref}: what is known, to the customer it concerns."""
+"""GET /orders/{order_id} and GET /payments/{tx_ref}: shown only to the customer who owns them."""
 
 from typing import Any
 
@@ -39,8 +39,8 @@ def _payment(bounded: Backend, tx_ref: str, user_id: str, query: dict[str, str])
     known = bounded.repository.read_with_ledger(story.order.order_id)
     if known is None:
         raise OrderNotFound("There is no such order.")
-    story, ledger = known
+    story, events = known
     payment = story.payment(tx_ref)
     if payment is None:
         raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
-    return http.respond(200, payment_view(story, payment, ledger))
+    return http.respond(200, payment_view(story, payment, events))

@@ -1,7 +1,7 @@
-"""POST /webhooks/chapa: something happened, says Chapa, and signs it. GET: so says anybody.
+"""POST /webhooks/chapa: a signed webhook of Chapa. GET: its unsigned callback, which can be forged.
 
-Neither is believed. The signed one is verified with Chapa at once, or queued; the unsigned one
-brings the next look forward at most.
+Neither is trusted. A webhook makes us settle the payment at once, or later from the queue; a
+callback only schedules an early check.
 """
 
 from typing import Any
@@ -31,13 +31,13 @@ backend = Backend.from_environment()
 SUCCESS = "charge.success"
 
 MONEY_BACK = {"charge.refunded", "charge.reversed", "refund.success", "refund.reversed"}
-"""Events after which a paid payment is asked about; the last two as one integrator met them."""
+"""Events after which a paid payment is checked. One integrator received the last two."""
 
 CANNOT_DEFER = (ClientError, BotoCoreError, Busy)
 
 
 class Notification(BaseModel):
-    """Only which payment to ask about is read; the rest of the body is hearsay."""
+    """The part of the body that says which payment to check. Nothing else in it is used."""
 
     model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
 
@@ -52,7 +52,7 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     bounded = backend.within(context)
     if event["requestContext"]["http"]["method"] == "GET":
         query = event.get("queryStringParameters") or {}
-        _nudge(bounded, query.get("trx_ref") or query.get("tx_ref") or "")
+        _check_early(bounded, query.get("trx_ref") or query.get("tx_ref") or "")
         return http.respond(202, {"outcome": "noted"})
 
     body = http.raw_body(event)
@@ -70,7 +70,7 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
 
 
 def _webhook_secrets() -> tuple[str, ...]:
-    """Nothing configured means nothing accepted."""
+    """Without a configured secret every webhook is refused."""
     try:
         secrets = backend.secrets.current().webhook_secrets
     except ConfigurationError as error:
@@ -86,19 +86,20 @@ def _notified(bounded: Backend, note: Notification) -> str:
         return "ignored"
     if note.tx_ref is None:
         if note.event.startswith("refund."):
-            return "ignored"  # Whatever it is about, the refund itself is polled.
+            return "ignored"  # Refunds are polled.
         raise InvalidRequest("An event about a charge has a tx_ref.")
     try:
         story = find(bounded, note.tx_ref)
         money_back = note.event in MONEY_BACK
         decision = settle(bounded, story, note.tx_ref, money_back=money_back)
-        if decision.outcome in {Outcome.APPLIED, Outcome.DUPLICATE} and not _early(decision, note):
+        if decision.outcome in {Outcome.APPLIED, Outcome.DUPLICATE} and not _before_verify(
+            decision, note
+        ):
             return decision.outcome
         doubt = note.tx_ref if money_back and decision.outcome is not Outcome.OPEN else None
         defer(bounded, decision.story, bounded.settings.verify_every_seconds, doubt)
     except PaymentNotFound:
-        # Signed, but not about a payment that we began: of another system on the same account,
-        # or of a table that was lost.
+        # Another system may use the same account, or the table was lost.
         logger.warning("webhook for an unknown payment", tx_ref=_shown(note.tx_ref))
         count("UnknownPayment")
         return "ignored"
@@ -108,18 +109,18 @@ def _notified(bounded: Backend, note: Notification) -> str:
     return "deferred"
 
 
-def _early(decision: Decision, note: Notification) -> bool:
-    """Whether a success was told of a payment that was shut, and verify does not know of it yet."""
+def _before_verify(decision: Decision, note: Notification) -> bool:
+    """Whether the success of a closed payment is notified, and verify does not report it yet."""
     payment = decision.story.payment(note.tx_ref or "")
     return note.event == SUCCESS and payment is not None and payment.status is PaymentStatus.CLOSED
 
 
 def _shown(tx_ref: str | None) -> str | None:
-    """Other systems on the same account may make theirs of a telephone number."""
+    """For the log. The tx_ref of another system may contain a telephone number."""
     return tx_ref if tx_ref is None or order_id_of(tx_ref) else scrub(tx_ref)
 
 
-def _nudge(bounded: Backend, tx_ref: str) -> None:
+def _check_early(bounded: Backend, tx_ref: str) -> None:
     try:
         defer(bounded, find(bounded, tx_ref), bounded.settings.verify_every_seconds)
     except (PaymentNotFound, *CANNOT_DEFER) as error:
