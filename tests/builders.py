@@ -1,5 +1,6 @@
 """Objects that many tests start from: records of one order, and orders of a shop."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -80,10 +81,21 @@ def paid(shop: Shop) -> tuple[str, str]:
     return order_id, tx_ref
 
 
-def expired(shop: Shop, sku: str = "COFFEE-250", quantity: int = 2) -> tuple[str, str]:
+def expired(shop: Shop, items: Mapping[str, int] | None = None) -> tuple[str, str]:
     """An order that expired with its payment closed: its id and tx_ref."""
-    order_id, tx_ref = shop.begun({sku: quantity})
+    order_id, tx_ref = shop.begun(items)
     shop.clock.advance(1800)
     shop.sweep()
     assert shop.story(order_id).order.status is OrderStatus.EXPIRED
     return order_id, tx_ref
+
+
+def wait(shop: Shop, order_id: str, seconds: int) -> int:
+    """Let time pass, with a sweep whenever the order is due; returns how many sweeps there were."""
+    end = shop.now + seconds
+    sweeps = 0
+    while (due := shop.story(order_id).order.due_at) is not None and due <= end > shop.now:
+        shop.clock.advance(max(due - shop.now, 60))
+        sweeps += shop.sweep()
+    shop.clock.advance(max(end - shop.now, 0))
+    return sweeps
