@@ -73,17 +73,6 @@ def test_webhook_soon_after_a_verify_causes_an_early_check(shop: Shop) -> None:
     assert shop.story(order_id).order.status == "paid"
 
 
-def test_webhook_before_verify_knows_the_success_causes_an_early_check(shop: Shop) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.control.add_fault("webhook", "early", n=1)
-    shop.control.pay(tx_ref)
-    shop.deliver()
-    assert shop.story(order_id).order.status == "pending"
-    shop.clock.advance(3)
-    shop.work()
-    assert shop.story(order_id).order.status == "paid"
-
-
 @pytest.mark.parametrize(
     ("kind", "details"),
     [("status", {"status": 500}), ("says", {"word": "nonsense"}), ("says", {"word": "404"})],
@@ -137,18 +126,6 @@ def test_failed_attempt_may_still_succeed_on_the_same_page(shop: Shop) -> None:
     shop.clock.advance(10)
     shop.control.pay(tx_ref)
     shop.deliver()
-    assert shop.story(order_id).order.status == "paid"
-
-
-def test_failure_webhook_after_the_success_changes_nothing(shop: Shop) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.control.add_fault("webhook", "out_of_order", seconds=60)
-    shop.control.pay(tx_ref)
-    shop.deliver()
-    before = shop.dump()
-    shop.clock.advance(60)
-    assert shop.deliver() == [200]
-    assert shop.dump() == before
     assert shop.story(order_id).order.status == "paid"
 
 
