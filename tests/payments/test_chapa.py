@@ -1123,26 +1123,26 @@ def test_connection_is_reused_and_each_answer_has_its_own_bound() -> None:
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
+def closed_port() -> Iterator[str]:
     """An address that refuses connections, and that no other process can take meanwhile."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
-def test_refused_connection_means_that_chapa_did_not_act(nobody: str) -> None:
-    error = failed_to(lambda: initialize(client(nobody)))
+def test_refused_connection_means_that_chapa_did_not_act(closed_port: str) -> None:
+    error = failed_to(lambda: initialize(client(closed_port)))
 
     assert (type(error), error.may_have_acted) == NOT_REACHED
-    assert verify(client(nobody)) == UNKNOWN
-    assert not cancel(client(nobody))
+    assert verify(client(closed_port)) == UNKNOWN
+    assert not cancel(client(closed_port))
 
 
 def test_proxy_of_the_machine_does_not_see_the_key(
-    wire: Wire, nobody: str, monkeypatch: pytest.MonkeyPatch
+    wire: Wire, closed_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, nobody)
+        monkeypatch.setenv(name, closed_port)
 
     initialize(wire.chapa)
     assert wire.requests("initialize") == 1

@@ -19,12 +19,12 @@ class RecordedQueue:
     def __init__(self) -> None:
         self.client: SQSClient = boto3.client("sqs")
         self.url = self.client.create_queue(QueueName="reconcile")["QueueUrl"]
-        self.asked: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
         self.client.meta.events.register("provide-client-params.sqs.*", self._note)
         self.queue = Queue(self.client, self.url)
 
     def _note(self, params: dict[str, Any], **_: object) -> None:
-        self.asked.append(params)
+        self.calls.append(params)
 
     def received(self) -> list[str]:
         bodies = []
@@ -53,7 +53,7 @@ def test_sent_message_can_be_read_back(recorded: RecordedQueue) -> None:
 def test_delay_is_at_most_what_sqs_allows(recorded: RecordedQueue, wanted: int, sent: int) -> None:
     recorded.queue.send("an-order", delay=wanted)
 
-    assert recorded.asked[0]["DelaySeconds"] == sent
+    assert recorded.calls[0]["DelaySeconds"] == sent
 
 
 def test_failed_send_is_an_error(recorded: RecordedQueue) -> None:
@@ -72,14 +72,14 @@ def test_many_messages_are_sent_in_batches_of_ten(
     order_ids = [f"order-{number}" for number in range(count)]
 
     assert recorded.queue.send_all(iter(order_ids)) == (count, 0)
-    assert [len(asked["Entries"]) for asked in recorded.asked] == batches
+    assert [len(call["Entries"]) for call in recorded.calls] == batches
     assert sorted(map(order_id_in, recorded.received())) == sorted(order_ids)
 
 
 def test_ids_within_a_batch_are_unique(recorded: RecordedQueue) -> None:
     recorded.queue.send_all(["same"] * 10)
 
-    assert len({entry["Id"] for entry in recorded.asked[0]["Entries"]}) == 10
+    assert len({entry["Id"] for entry in recorded.calls[0]["Entries"]}) == 10
 
 
 @pytest.mark.parametrize(
