@@ -21,15 +21,6 @@ from payments.telemetry import logger
 from tests.shop import Shop
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All journeys share one deployed stack, so they run in one process, the longest way first."""
-    journeys = [item for item in items if "journeys" in item.path.parts]
-    for item in journeys:
-        item.add_marker(pytest.mark.xdist_group("stack"))
-    items[:] = journeys + [item for item in items if item not in set(journeys)]
-
-
 @pytest.fixture
 def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
     """A shop on an AWS and a Chapa inside this process, whose clock stands still.
