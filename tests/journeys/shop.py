@@ -2,10 +2,9 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -76,38 +75,6 @@ class DeployedShop(Client):
         self.sweep()
         self.await_order(order_id, "expired")
         return order_id, tx_ref
-
-    def make_due(self, order_id: str, *, expires: bool = False) -> None:
-        """Move the next check, or the end of the order, to now, and allow Chapa to be asked."""
-        key = {"pk": {"S": f"ORDER#{order_id}"}}
-        payments = self._table.query(
-            TableName=self.stack["table_name"],
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-            ExpressionAttributeValues={":pk": key["pk"], ":sk": {"S": "PAYMENT#"}},
-            ConsistentRead=True,
-        )["Items"]
-        for payment in payments:
-            self._table.update_item(
-                TableName=self.stack["table_name"],
-                Key=key | {"sk": payment["sk"]},
-                UpdateExpression="REMOVE looked_at",
-                ConditionExpression="attribute_exists(pk)",
-            )
-        due = "due_at = :now, expires_at = :now" if expires else "due_at = :now"
-        self._table.update_item(
-            TableName=self.stack["table_name"],
-            Key=key | {"sk": {"S": "ORDER"}},
-            UpdateExpression=f"SET {due} ADD version :one",
-            ConditionExpression="attribute_exists(due_at)",
-            ExpressionAttributeValues={":one": {"N": "1"}, ":now": {"N": str(int(time.time()))}},
-        )
-
-    def check(self, order_id: str) -> None:
-        """Check an order now, unless nothing is left to check."""
-        with suppress(self._table.exceptions.ConditionalCheckFailedException):
-            self.make_due(order_id)
-        self.sweep()
-        self.await_worker()
 
     def await_payment(self, tx_ref: str, status: str) -> None:
         def check() -> str:
