@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -9,5 +10,7 @@ from tests.search.interleavings.world import World, one_shard
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
+    logging.disable()
     with mock_aws(), one_shard():
         yield Stage(World())
+    logging.disable(logging.NOTSET)

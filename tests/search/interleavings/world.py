@@ -1,6 +1,5 @@
 """A shop that can be put back to how it was, and in which every call may go wrong."""
 
-import copy
 import json
 import random
 import threading
@@ -26,6 +25,7 @@ from payments.queue import order_id_in
 from payments.reconcile import reconcile
 from payments.states import OrderStatus
 from payments.story import Story
+from tests.faster_moto import rows
 from tests.search.interleavings.explorer import Run, Task, written
 from tests.shop import WEBHOOK_SECRET, Died, Shop, die
 
@@ -100,7 +100,7 @@ class World:
     def today(self) -> Day:
         shop = self.shop
         return Day(
-            copy.deepcopy(self._table.items),
+            rows(self._table.items),
             shop.simulator.remember(),
             shop.clock.now,
             shop.random.getstate(),
@@ -113,7 +113,7 @@ class World:
         shop = self.shop
         self.run = None
         self._after.clear()
-        self._table.items = copy.deepcopy(day.items)
+        self._table.items = rows(day.items)
         shop.simulator.return_to(day.chapa)
         shop.clock.now = day.now
         shop.random.setstate(day.randomness)
