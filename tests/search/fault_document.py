@@ -96,7 +96,8 @@ def sections(text: str) -> dict[tuple[str, str], str]:
 
 def document(text: str, tables: Mapping[tuple[str, str], str]) -> str:
     """The prose of `text`, and then the tables."""
-    return text.partition("\n## ")[0] + "".join(_parts(tables))
+    prose = text.partition(f"\n## {TITLES['initialize']}")[0]
+    return prose + "".join(_parts(tables))
 
 
 def _parts(tables: Mapping[tuple[str, str], str]) -> Iterator[str]:

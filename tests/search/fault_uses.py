@@ -8,21 +8,8 @@ from payments.queue import message_for
 from sandbox.chapa.control import ControlError
 from sandbox.chapa.faults import Call, Kind
 from sandbox.client import Response
-from tests.search.scenes import (
-    Scene,
-    Setup,
-    applied,
-    expired_and_paid,
-    no_payment,
-    overdue,
-    page_lost,
-    paid_and_overdue,
-    paid_and_sold_out,
-    paid_twice,
-    paid_unnoticed,
-    refund_requested,
-    waiting,
-)
+from tests.search import scenes
+from tests.search.scenes import Scene, Setup
 from tests.shop import http_event
 
 WORKER_MILLISECONDS = 60_000
@@ -148,23 +135,23 @@ def deliver_the_rest(scene: Scene) -> str | None:
 
 def cancelling(scene: Scene) -> None:
     """The customer cancels the order, and Chapa does not answer."""
-    waiting(scene)
+    scenes.waiting(scene)
     scene.world.control.add_fault("cancel", "reset")
     cancel(scene)
     scene.world.clock.advance(90)
 
 
 def all_refunded(scene: Scene) -> None:
-    applied(scene)
+    scenes.applied(scene)
     scene.refund("first", None)
 
 
 def unapplied(scene: Scene) -> None:
-    paid_and_sold_out(scene)
+    scenes.paid_and_sold_out(scene)
     scene.webhook()
 
 
-def after_worker(setup: Setup, fault: Kind | None = None) -> Setup:
+def sent(setup: Setup, fault: Kind | None = None) -> Setup:
     """The worker sent the refund; with a fault, Chapa did not answer."""
 
     def after(scene: Scene) -> None:
@@ -180,7 +167,7 @@ def after_worker(setup: Setup, fault: Kind | None = None) -> Setup:
 
 
 def applied_earlier(scene: Scene) -> None:
-    applied(scene)
+    scenes.applied(scene)
     scene.world.clock.advance(90)
 
 
@@ -211,65 +198,67 @@ UNANSWERED: Kind = "timeout_after"
 
 USES: Mapping[Call, Sequence[Use]] = {
     "initialize": [
-        Use("customer opens a payment and repeats", no_payment, initialize, repeat_and_pay),
-        Use("customer opens a payment and gives up", no_payment, initialize),
-        Use("customer repeats after a lost response", page_lost, initialize, repeat_and_pay),
+        Use("customer opens a payment and repeats", scenes.no_payment, initialize, repeat_and_pay),
+        Use("customer opens a payment and gives up", scenes.no_payment, initialize),
+        Use("customer repeats after a lost response", scenes.page_lost, initialize, repeat_and_pay),
     ],
     "verify": [
-        Use("webhook: paid", paid_unnoticed, webhook),
-        Use("webhook: paid, order expired", expired_and_paid, webhook),
-        Use("webhook: paid twice", paid_twice, webhook),
-        Use("webhook: not paid", waiting, webhook),
-        Use("customer refreshes the status after paying", paid_unnoticed, refresh),
-        Use("worker: paid", paid_unnoticed, worker),
-        Use("worker: not paid", waiting, worker),
-        Use("worker: paid, order overdue", paid_and_overdue, worker),
-        Use("worker: not paid, order overdue", overdue, worker),
-        Use("worker: page just closed", overdue, worker, fault_after="cancel"),
-        Use("worker: paid, order expired", expired_and_paid, worker),
-        Use("customer cancels the order", waiting, cancel),
-        Use("customer cancels a paid order", paid_unnoticed, cancel),
-        Use("customer repeats after a lost response", page_lost, initialize, repeat_and_pay),
-        Use(
-            "refund repeated, Chapa never received it", after_worker(all_refunded, UNHEARD), worker
-        ),
-        Use("refund repeated, response lost", after_worker(all_refunded, UNANSWERED), worker),
+        Use("webhook: paid", scenes.paid_unnoticed, webhook),
+        Use("webhook: paid, order expired", scenes.expired_and_paid, webhook),
+        Use("webhook: paid twice", scenes.paid_twice, webhook),
+        Use("webhook: not paid", scenes.waiting, webhook),
+        Use("customer refreshes the status after paying", scenes.paid_unnoticed, refresh),
+        Use("worker: paid", scenes.paid_unnoticed, worker),
+        Use("worker: not paid", scenes.waiting, worker),
+        Use("worker: paid, order overdue", scenes.paid_and_overdue, worker),
+        Use("worker: not paid, order overdue", scenes.overdue, worker),
+        Use("worker: page just closed", scenes.overdue, worker, fault_after="cancel"),
+        Use("worker: paid, order expired", scenes.expired_and_paid, worker),
+        Use("customer cancels the order", scenes.waiting, cancel),
+        Use("customer cancels a paid order", scenes.paid_unnoticed, cancel),
+        Use("customer repeats after a lost response", scenes.page_lost, initialize, repeat_and_pay),
+        Use("refund repeated, Chapa never received it", sent(all_refunded, UNHEARD), worker),
+        Use("refund repeated, response lost", sent(all_refunded, UNANSWERED), worker),
         Use("webhook: reversed", reversed_, reversal_webhook),
         Use("webhook: reversed, but it is not", applied_earlier, reversal_webhook),
         Use("webhook: refunded on Chapa's dashboard", refunded_elsewhere, reversal_webhook),
         Use("worker: possible reversal", reversal_unanswered, worker),
     ],
     "cancel": [
-        Use("worker: order overdue", overdue, worker),
-        Use("worker: order overdue, customer still pays", overdue, worker, pay_anyway),
-        Use("customer cancels the order", waiting, cancel),
-        Use("customer cancels the order and still pays", waiting, cancel, pay_anyway),
+        Use("worker: order overdue", scenes.overdue, worker),
+        Use("worker: order overdue, customer still pays", scenes.overdue, worker, pay_anyway),
+        Use("customer cancels the order", scenes.waiting, cancel),
+        Use("customer cancels the order and still pays", scenes.waiting, cancel, pay_anyway),
         Use("worker: order being cancelled", cancelling, worker),
-        Use("customer repeats after a lost response", page_lost, initialize, repeat_and_pay),
+        Use("customer repeats after a lost response", scenes.page_lost, initialize, repeat_and_pay),
     ],
     "refund": [
         Use("all of a payment", all_refunded, worker),
-        Use("part of a payment", refund_requested, worker),
+        Use("part of a payment", scenes.refund_requested, worker),
         Use("payment that came too late", unapplied, worker),
-        Use("all, repeated, Chapa never received it", after_worker(all_refunded, UNHEARD), worker),
-        Use("all, repeated, response lost", after_worker(all_refunded, UNANSWERED), worker),
+        Use("all, repeated, Chapa never received it", sent(all_refunded, UNHEARD), worker),
+        Use("all, repeated, response lost", sent(all_refunded, UNANSWERED), worker),
         Use(
             "part, repeated, Chapa never received it",
-            after_worker(refund_requested, UNHEARD),
+            sent(scenes.refund_requested, UNHEARD),
             worker,
         ),
-        Use("part, repeated, response lost", after_worker(refund_requested, UNANSWERED), worker),
+        Use(
+            "part, repeated, response lost",
+            sent(scenes.refund_requested, UNANSWERED),
+            worker,
+        ),
     ],
     "refund_verify": [
-        Use("all of a payment", after_worker(all_refunded), worker),
-        Use("part of a payment", after_worker(refund_requested), worker),
+        Use("all of a payment", sent(all_refunded), worker),
+        Use("part of a payment", sent(scenes.refund_requested), worker),
     ],
     "webhook": [
-        Use("paid", waiting, customer_pays, deliver_the_rest),
-        Use("attempt failed", waiting, attempt_fails, deliver_the_rest),
+        Use("paid", scenes.waiting, customer_pays, deliver_the_rest),
+        Use("attempt failed", scenes.waiting, attempt_fails, deliver_the_rest),
         Use("reversed", applied_earlier, chapa_reverses, deliver_the_rest),
     ],
     "callback": [
-        Use("paid", waiting, customer_pays, deliver_the_rest),
+        Use("paid", scenes.waiting, customer_pays, deliver_the_rest),
     ],
 }

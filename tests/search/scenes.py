@@ -262,13 +262,13 @@ class Stage:
     def play_to_rest(
         self, setup: Setup, actions: Sequence[Action], choices: Sequence[Choice] = ()
     ) -> Run:
-        run = None
         try:
             run = self.play(setup, actions, choices)
             self.world.come_to_rest()
-        except AssertionError as error:
-            taken = written(run.taken) if run else error
-            raise AssertionError(f'REPLAY="{named(setup, actions)}: {taken}"') from error
+        except Exception as error:
+            taken = written(self.world.last_run.taken)
+            error.add_note(f'REPLAY="{named(setup, actions)}: {taken}"')
+            raise
         return run
 
 

@@ -35,7 +35,7 @@ from sandbox.chapa.faults import Call
 from sandbox.chapa.simulator import Payment as PaymentAtChapa
 from sandbox.client import Response
 from tests.faster_moto import rows
-from tests.search.explorer import DONE, Run, Task, written
+from tests.search.explorer import DONE, Run, Task
 from tests.shop import WEBHOOK_SECRET, Died, Shop, die, http_event
 
 DIES, DIES_AFTER = "dies", "dies-after"
@@ -43,7 +43,8 @@ LOST_REQUEST, LOST_ANSWER = "request-lost", "answer-lost"
 """The caller sees a timeout; only with a lost answer did the call take effect."""
 REFUSED = "refused"
 """Nothing was sent, and the caller knows it."""
-CONFLICT, THROTTLED = "conflict", "throttled"
+CONFLICT, THROTTLED, ITEM_THROTTLED = "conflict", "throttled", "item-throttled"
+"""DynamoDB cancels a transaction of which one item is throttled, and names the reason."""
 MISSED, OLD = "missed", "old"
 """An index returns one entry too few, or what it held when the run began."""
 
@@ -249,14 +250,14 @@ class World(Shop):
         match fault:
             case "refused":
                 raise EndpointConnectionError(endpoint_url="dynamodb")
-            case "conflict" | "throttled" if model.name == "TransactWriteItems":
+            case "conflict" | "item-throttled" if model.name == "TransactWriteItems":
                 code = "TransactionConflict" if fault == CONFLICT else "ThrottlingError"
                 others = len(body["TransactItems"]) - 1
                 reasons = [{"Code": code}, *[{"Code": "None"}] * others]
                 return _refusal("TransactionCanceledException", CancellationReasons=reasons)
             case "conflict":
                 return _refusal("TransactionConflictException")
-            case "throttled":
+            case "throttled" | "item-throttled":
                 return _refusal("ThrottlingException")
             case "old":
                 shard = body["ExpressionAttributeValues"][":shard"]
@@ -293,12 +294,12 @@ class World(Shop):
         """Play the tasks to their end. Raises AssertionError when one ends as none may."""
         self._index = [item for item in self.items() if "due_shard" in item]
         began = self.now
-        self._run = run = Run(tasks, choices)
+        self._run = self.last_run = run = Run(tasks, choices)
         run.play()
         self._run = None
         for number, error in enumerate(run.errors):
             if not _may_raise(error, run.faults(number)):
-                raise AssertionError(written(run.taken)) from error
+                raise AssertionError(f"task {number} may not raise this") from error
         ends = zip(run.results, run.errors, strict=True)
         self.told += filter(None, (_client_view(*end, asked_at=began) for end in ends))
         return run
