@@ -14,7 +14,15 @@ from sandbox.chapa.faults import Call
 from tests.depth import NIGHTLY
 from tests.search.fault_cases import Case, Means, cases_of
 from tests.search.fault_cells import Cell, Player, State
-from tests.search.fault_document import DOCUMENT, document, expected, outcome, section, sections
+from tests.search.fault_document import (
+    DOCUMENT,
+    HEAD,
+    document,
+    expected,
+    outcome,
+    section,
+    sections,
+)
 from tests.search.fault_uses import (
     NOBODY,
     USES,
@@ -105,7 +113,9 @@ def test_every_fault_ends_as_the_rules_and_the_document_say(
 
 def test_document_holds_nothing_else() -> None:
     text = DOCUMENT.read_text()
-    assert text == document(text, sections(text))
+    tables = sections(text)
+    assert text == document(text, tables)
+    assert all(HEAD in table for table in tables.values())
 
 
 def complaints(call: Call, use: Use, case: Case, cell: Cell, well: Cell) -> Iterator[str]:
