@@ -39,7 +39,7 @@ def test_a_planted_bug_fits_the_source_and_names_tests_that_exist(bug: Bug) -> N
     else:
         yaml_parse(planted)
     for test in bug.caught_by:
-        if test.startswith("tests/search/interleavings -k "):
+        if test.startswith("tests/search/test_interleavings.py -k "):
             assert test.split()[-1] in {scene.__name__ for scene in SCENES}
             continue
         where, _, name = test.partition("::")
