@@ -1,7 +1,8 @@
-"""Tell other services what happened: ledger events from the table's stream onto the bus.
+"""Publish events: from the table's stream onto the event bus.
 
-An event is marked from the transaction that wrote it until it is known to be on the bus. Whoever
-dies in between leaves the mark, so that it is published again, with the same id: at least once.
+An event is marked from the transaction that wrote it until it is known to be on the bus. A process
+that dies in between leaves the mark, so that it is published again under the same id: at least
+once.
 """
 
 import json
@@ -12,20 +13,20 @@ from typing import Any, NamedTuple, Self
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments.aws import CONFIG
-from payments.bus import Bus, Entry, in_calls
-from payments.repository import EventKey, Repository, event_in
+from payments.aws.bus import Bus, Entry, in_calls
+from payments.aws.clients import CONFIG
+from payments.aws.repository import EventKey, Repository, event_in
+from payments.domain.aggregate import Event
 from payments.settings import PublisherSettings
-from payments.story import Event
 from payments.telemetry import count, logger
-from payments.views import details_view, iso_time
+from payments.web.views import details_view, iso_time
 
 VERSION = 1
 """Of the envelope. Fields may be added within a version; none is removed or changes its meaning."""
 
 
 class Origin(NamedTuple):
-    """Where an event comes from: in the stream, and in the table."""
+    """Where an event comes from, in the stream and in the table."""
 
     sequence_number: str
     key: EventKey
@@ -46,7 +47,7 @@ class Publisher:
         )
 
     def publish(self, records: Iterable[Mapping[str, Any]]) -> str | None:
-        """Returns the sequence number of the first record that has to come again, if one has to."""
+        """Returns the sequence number of the first record that must come again, if any."""
         readable = [known for record in records if (known := _read(record))]
         for group in in_calls(readable):
             failed = []
@@ -61,7 +62,7 @@ class Publisher:
                 first, reason = failed[0]
                 logger.error("events not published", reason=reason, n=len(failed))
                 count("EventsNotPublished", len(failed))
-                # All that follows comes again with it, so to go on would only publish it twice.
+                # All that follows comes again with it; to go on would publish it twice.
                 return first.sequence_number
         return None
 
@@ -75,7 +76,7 @@ class Publisher:
         try:
             self.repository.unmark_event(key)
         except (BotoCoreError, ClientError) as error:
-            # It is published, which a retry would only do again; the sweep tries it once an hour.
+            # It is published. The sweep repeats it in an hour, and consumers count each id once.
             logger.error(
                 "event published but still marked", id=event_id(key), reason=type(error).__name__
             )
@@ -87,7 +88,8 @@ def _read(record: Mapping[str, Any]) -> tuple[Origin, Entry] | None:
         key, event = event_in(change["NewImage"])
         entry = Entry(event.name, event.at, json.dumps(envelope(key, event)))
     except Exception:
-        # No retry can mend it, and it must not hold up the others. Its mark stays, and rings.
+        # No retry makes it readable, and it must not delay the others. It stays marked, so the
+        # overdue alarm fires.
         logger.exception("event not readable", key=change.get("Keys"))
         count("EventsUnreadable")
         return None

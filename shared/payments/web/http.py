@@ -1,4 +1,4 @@
-"""API Gateway's HTTP API events (payload format 2.0) in, answers and problem documents out."""
+"""API Gateway's HTTP API events (payload format 2.0), responses and problem documents."""
 
 import base64
 import binascii
@@ -13,15 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from payments.errors import (
     TABLE,
-    Busy,
     ConfigurationError,
     Internal,
     InvalidRequest,
+    NoSubject,
     PaymentsError,
     ProviderError,
     ProviderFailed,
     ProviderRejected,
     ProviderTimeout,
+    Unavailable,
 )
 from payments.telemetry import count, logger
 
@@ -60,8 +61,9 @@ def handler(function: Handler) -> Handler:
             # The message may quote values; the kind and the operation say enough.
             logger.error("AWS did not answer", kind=_kind(error))
             count("DependencyFailed")
-            busy = Busy("Something that we depend on did not answer. Try again.", retry_after=1)
-            response = problem(busy)
+            response = problem(
+                Unavailable("Something that we depend on did not known. Try again.", retry_after=1)
+            )
         except Exception:
             logger.exception("bug")
             response = _internal()
@@ -97,18 +99,19 @@ def respond(status: int, body: Mapping[str, Any], **headers: str) -> Response:
 
 def problem(error: PaymentsError) -> Response:
     """An RFC 9457 problem document with our stable `code`."""
-    answer = TABLE[type(error)]
+    known = TABLE[type(error)]
     detail = error.detail
     if isinstance(error, ProviderError):
         detail = PROVIDER_WORDS.get(type(error), PROVIDER_WORDS[ProviderError])
-        logger.warning(answer.code, reason=error.reason, order_id=error.members.get("order_id"))
+        logger.warning(known.code, reason=error.reason, order_id=error.members.get("order_id"))
     else:
-        logger.info("refused", code=answer.code)
+        log = logger.error if known.status >= 500 else logger.info
+        log("refused", code=known.code, detail=detail)
     document = {
-        "type": f"urn:chapa-payments:{answer.code}",
-        "title": answer.title,
-        "status": answer.status,
-        "code": answer.code,
+        "type": f"urn:chapa-payments:{known.code}",
+        "title": known.title,
+        "status": known.status,
+        "code": known.code,
         "detail": detail,
         **error.members,
     }
@@ -116,24 +119,28 @@ def problem(error: PaymentsError) -> Response:
     if error.retry_after is not None:
         document["retry_after"] = error.retry_after
         headers["retry_after"] = str(error.retry_after)
-    return respond(answer.status, document, **headers)
+    return respond(known.status, document, **headers)
 
 
 def raw_body(event: Event) -> bytes:
-    """The bytes that travelled. Raises InvalidRequest for base64 that is none."""
+    """The bytes as they were sent. Raises InvalidRequest for invalid base64 or too long a body."""
     body = event.get("body") or ""
+    if len(body) > 2 * MAX_BODY:  # Base64 makes three bytes four.
+        raise InvalidRequest(f"The body is longer than {MAX_BODY} bytes.")
     if not event.get("isBase64Encoded"):
-        return str(body).encode("utf-8", "surrogatepass")
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidRequest("The body is not valid base64.") from None
+        raw = str(body).encode("utf-8", "surrogatepass")
+    else:
+        try:
+            raw = base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidRequest("The body is not valid base64.") from None
+    if len(raw) > MAX_BODY:
+        raise InvalidRequest(f"The body is longer than {MAX_BODY} bytes.")
+    return raw
 
 
 def parse[M: BaseModel](model: type[M], body: bytes) -> M:
     """Raises InvalidRequest that names each wrong field, without repeating what was sent."""
-    if len(body) > MAX_BODY:
-        raise InvalidRequest(f"The body is longer than {MAX_BODY} bytes.")
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -155,5 +162,11 @@ def header(event: Event, name: str) -> str | None:
 
 
 def user_id(event: Event) -> str:
-    """Who the JWT authorizer says is asking."""
-    return str(event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"])
+    """The subject of the token that the JWT authorizer checked. Raises NoSubject.
+
+    Without a subject, all such tokens would share one account.
+    """
+    subject = event["requestContext"]["authorizer"]["jwt"]["claims"].get("sub")
+    if not isinstance(subject, str) or not subject.strip():
+        raise NoSubject("The token has no subject (`sub`).")
+    return subject

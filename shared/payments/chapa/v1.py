@@ -1,17 +1,13 @@
 """Chapa's v1 API, as far as a shop needs it.
 
-Nothing here decides anything about an order. A question answered becomes a `Verification`; a
-question that could not be answered, or was answered with nonsense, becomes one that says `unknown`.
-Calls that act raise a `ProviderError` which says whether Chapa may have acted all the same.
-
-The HTTP code comes first, then the body: Chapa's `status` alone has several meanings
-(developer.chapa.co/integrations/responses). No decision hangs on the wording of a message but one:
-the reference that "has been used before".
+Nothing here decides about an order. The HTTP code counts first, then the body: Chapa's `status`
+alone has several meanings (developer.chapa.co/integrations/responses). No decision depends on the
+words of a message but one: the reference that "has been used before".
 """
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -21,7 +17,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
-from payments.domain import Said, Verification
+from payments.aws.secrets import SecretStore
+from payments.chapa.http import BoundedAdapter, TooLong, content_of
+from payments.chapa.provider import Opened
+from payments.domain.answers import Said, Verification
+from payments.domain.ids import refund_reference
+from payments.domain.money import format_amount, parse_amount
+from payments.domain.records import Order, Payment, Refund
 from payments.errors import (
     ProviderError,
     ProviderFailed,
@@ -29,55 +31,81 @@ from payments.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from payments.money import format_amount, parse_amount
-from payments.settings import SecretStore, Settings
-from payments.story import Order, Payment, Refund
+from payments.settings import Settings
 from payments.telemetry import count, logger, scrub
-from payments.wire import BoundedAdapter, TooLong, content_of
+
+NAME = "chapa-v1"
 
 CONNECT_SECONDS = 4.0
 READ_SECONDS = 20.0
 READ_RETRIES = 2
 PAUSE_SECONDS = 1
 """The longest wait before a question is asked again, whatever Retry-After says."""
+MIN_SECONDS = 0.5
+"""No call begins with less time left."""
 IDLE_SECONDS = 20.0
 """A connection unused for longer is not trusted with a POST: a frozen function does not notice
-that the other side hung up, and a POST lost that way could not be told from one that acted."""
+that the other side closed it, and a POST lost that way looks like one that acted."""
+
+SUCCESS_CODES = frozenset({200, 201, 202})
+"""All three occur in fixtures of public clients."""
+
+REFUSED_CODES = SUCCESS_CODES | {400, 422}
+"""A refusal in the body of a success is what one integrator reports."""
+
+NOTHING_SAID = frozenset({None, "", "null"})
+"""Chapa's ways to say that a payment has no status: it is not paid."""
 
 SAID = {
     "success": Said.PAID,
-    "pending": Said.OPEN,
+    "pending": Said.PENDING,
     "failed": Said.FAILED,
     "failed/cancelled": Said.FAILED,
     "cancelled": Said.FAILED,
     "canceled": Said.FAILED,
     "refunded": Said.REFUNDED,
     "reversed": Said.REVERSED,
-    "": Said.OPEN,
-    "null": Said.OPEN,
 }
-"""Every word seen in verify's `data.status`; another word means nothing and is logged."""
+"""Every word seen in verify's `data.status`; another word is unknown and counted."""
 
 REFUND_SAID = {
-    "initiated": Said.OPEN,
-    "processing": Said.OPEN,
-    "pending": Said.OPEN,
+    "initiated": Said.PENDING,
+    "processing": Said.PENDING,
+    "pending": Said.PENDING,
     "refunded": Said.REFUNDED,
     "reversed": Said.REVERSED,
     "failed": Said.FAILED,
 }
 """The same of a refund: four words are documented, `failed` is in an event one integrator met."""
 
+CUSTOMER_FIELDS = frozenset({"email", "phone_number", "first_name", "last_name"})
+"""Optional fields of initialize: the customer can type them on Chapa's page."""
+
 
 def _text(value: object) -> str | None:
-    """Words, codes and references are short and plain; what is not is as good as missing."""
+    """Words, codes and references are short and plain; anything else counts as missing."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(value, str):
         return None
     text = value.strip()  # Chapa's own samples have stray tabs.
     return text if len(text) <= 200 and text.isascii() and text.isprintable() else None
 
 
+def _lower(value: object) -> str | None:
+    text = _text(value)
+    return text.lower() if text else text
+
+
+def _upper(value: object) -> str | None:
+    text = _text(value)
+    return text.upper() if text else text
+
+
 type Text = Annotated[str | None, BeforeValidator(_text)]
+type Lower = Annotated[str | None, BeforeValidator(_lower)]
+type Upper = Annotated[str | None, BeforeValidator(_upper)]
+type Amount = Annotated[int | None, BeforeValidator(parse_amount)]
 
 
 class Envelope(BaseModel):
@@ -95,12 +123,11 @@ class VerifiedPayment(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    status: Text = None
     tx_ref: Text = None
-    currency: Text = None
-    mode: Text = None
+    currency: Upper = None
+    mode: Lower = None
     reference: Text = None
-    amount: Annotated[int | None, BeforeValidator(parse_amount)] = None
+    amount: Amount = None
 
 
 class StartedRefund(BaseModel):
@@ -115,8 +142,8 @@ class StartedRefund(BaseModel):
 class VerifiedRefund(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    status: Text = None
-    amount: Annotated[int | None, BeforeValidator(parse_amount)] = None
+    status: Lower = None
+    amount: Amount = None
     merchant_reference: Text = None
 
 
@@ -126,8 +153,10 @@ class Checkout(BaseModel):
     checkout_url: str
 
 
-class Chapa:
-    """One HTTP session. No call waits longer than `time_left` seconds, and none starts without."""
+class ChapaV1:
+    """Implements `Provider`, over one HTTP session."""
+
+    name = NAME
 
     def __init__(
         self,
@@ -152,8 +181,8 @@ class Chapa:
             retry_after_max=PAUSE_SECONDS,
             raise_on_status=False,
         )
-        # Only questions are asked again by themselves, so only their addresses have retries. Under
-        # /refund/ there is a POST too, and urllib3 tries any method again after some errors.
+        # Only questions are asked again automatically, so only their addresses have retries. Under
+        # /refund/ there is a POST too, and urllib3 retries any method after some errors.
         for path, retry in {
             "/transaction/verify/": questions,
             "/refund/": questions.new(connect=0, other=0),
@@ -164,14 +193,30 @@ class Chapa:
     def mode(self) -> str:
         return self._secrets.current().mode
 
-    def initialize(self, order: Order, payment: Payment, time_left: float) -> str:
-        """Open a payment and return its checkout URL. Called once per tx_ref, never repeated.
+    def open(self, order: Order, payment: Payment, time_left: float) -> Opened:
+        """Open a checkout. Sent once; once more only without a customer field that Chapa refused.
 
         Raises ProviderRejected, ProviderFailed, ProviderTimeout or ProviderUnavailable.
         """
+        started = self._clock()
+        customer = dict(order.customer)
+        try:
+            return self._open(order, payment, customer, time_left)
+        except ProviderRejected as error:
+            named = _fields_of(error) & customer.keys() & CUSTOMER_FIELDS
+            if not named:
+                raise
+        logger.warning("opened without what Chapa refused", fields=sorted(named))
+        for name in named:
+            del customer[name]
+        return self._open(order, payment, customer, time_left - (self._clock() - started))
+
+    def _open(
+        self, order: Order, payment: Payment, customer: Mapping[str, str], time_left: float
+    ) -> Opened:
         settings = self._settings
         body: dict[str, Any] = {
-            **order.customer,
+            **customer,
             "amount": format_amount(payment.amount),
             "currency": payment.currency,
             "tx_ref": payment.tx_ref,
@@ -192,74 +237,89 @@ class Chapa:
             # Nobody else can have made this reference: our own call arrived twice.
             raise ProviderFailed("the reference was used before")
         if not _accepted(reply, envelope):
-            raise _refused("initialize", reply, envelope)
+            raise _refused("open", reply, envelope)
         try:
             checkout_url = Checkout.model_validate(envelope.data).checkout_url
         except ValidationError:
             raise ProviderFailed("an answer without a checkout URL") from None
         if not self._trusted(checkout_url):
             raise ProviderFailed("a checkout URL on a host that CHECKOUT_HOSTS does not name")
-        return checkout_url
+        return Opened(checkout_url)
 
-    def verify(self, tx_ref: str, time_left: float) -> Verification:
-        """What Chapa knows about a payment. Never raises for what the provider does."""
+    def verify(self, payment: Payment, time_left: float) -> Verification:
+        tx_ref = payment.tx_ref
         try:
             reply, envelope = self._ask(f"/transaction/verify/{quote(tx_ref, safe='')}", time_left)
         except ProviderError as error:
             logger.warning("verify unanswered", tx_ref=tx_ref, reason=error.reason)
             return Verification(Said.UNKNOWN)
-        if reply.status_code == 404:
-            # Unknown to Chapa, or not paid yet: the two differ only in words, and we made the ref.
-            return Verification(Said.OPEN, status="not paid yet")
+        if reply.status_code in {400, 404} or _says_nothing(reply, envelope):
+            # Not known to Chapa, or not paid yet: the two differ only in words.
+            return Verification(Said.NOT_PAID, status="not paid yet")
         if reply.status_code != 200 or not isinstance(envelope.data, dict):
-            logger.warning("verify made no sense", tx_ref=tx_ref, http_status=reply.status_code)
+            logger.warning(
+                "unexpected verify response", tx_ref=tx_ref, http_status=reply.status_code
+            )
             return Verification(Said.UNKNOWN)
-        paid = VerifiedPayment.model_validate(envelope.data)
-        word = (paid.status or "").strip().lower()
-        said = SAID.get(word)
-        if said is None:
-            logger.warning("verify used a new word", tx_ref=tx_ref, word=scrub(word, 40))
+        raw = envelope.data.get("status")
+        word = raw.strip().lower() if isinstance(raw, str) else raw
+        if _is_nothing(word):
+            said = Said.NOT_PAID
+        else:
+            said = SAID.get(word, Said.UNKNOWN) if isinstance(word, str) else Said.UNKNOWN
+        if said is Said.UNKNOWN:
+            logger.warning(
+                "unknown status in verify", tx_ref=tx_ref, word=scrub(str(word)[:400], 40)
+            )
             count("UnknownProviderStatus")
             return Verification(Said.UNKNOWN)
-        facts = (paid.tx_ref, paid.amount, paid.currency, paid.mode, paid.reference)
-        if said is Said.PAID and None in facts:
+        facts = VerifiedPayment.model_validate(envelope.data)
+        if said is Said.PAID and None in (
+            facts.tx_ref,
+            facts.amount,
+            facts.currency,
+            facts.mode,
+            facts.reference,
+        ):
             logger.warning("verify says success without the facts", tx_ref=tx_ref)
             return Verification(Said.UNKNOWN)
         return Verification(
             said,
-            tx_ref=paid.tx_ref,
-            amount=paid.amount,
-            currency=paid.currency,
-            mode=paid.mode,
-            reference=paid.reference,
-            status=scrub(word, 40),
+            tx_ref=facts.tx_ref,
+            amount=facts.amount,
+            currency=facts.currency,
+            mode=facts.mode,
+            provider_reference=facts.reference,
+            status=scrub(str(word), 40),
         )
 
-    def cancel(self, tx_ref: str, time_left: float) -> bool:
-        """Shut a payment. True when Chapa did, or says that there is nothing open to shut.
+    def cancel(self, payment: Payment, time_left: float) -> bool:
+        """True when Chapa closed it, or says that there is nothing open to close.
 
-        That is no proof that it was not paid: verify after it.
+        Any 2xx is a yes, with or without a body; so is a 4xx, but for 401, 403 and 429.
         """
+        path = f"/transaction/cancel/{quote(payment.tx_ref, safe='')}"
         try:
-            reply, _ = self._act("PUT", f"/transaction/cancel/{quote(tx_ref, safe='')}", time_left)
+            reply, _ = self._exchange_to_act("PUT", path, time_left)
         except ProviderError as error:
-            logger.warning("cancel unanswered", tx_ref=tx_ref, reason=error.reason)
+            logger.warning("cancel unanswered", tx_ref=payment.tx_ref, reason=error.reason)
             return False
-        return reply.status_code in {200, 400, 404}
+        code = reply.status_code
+        return 200 <= code < 300 or (400 <= code < 500 and code != 403)
 
     def refund(self, payment: Payment, refund: Refund, time_left: float) -> str | None:
-        """Ask for a refund; returns Chapa's handle of it, or None when Chapa has it but named none.
+        """Chapa's id of the refund, or None when Chapa has it and named none.
 
         The same reference may be sent again: Chapa takes each once. Raises a ProviderError.
         """
         reply, envelope = self._act(
             "POST",
-            f"/refund/{quote(payment.reference or payment.tx_ref, safe='')}",
+            f"/refund/{quote(payment.provider_reference or payment.tx_ref, safe='')}",
             time_left,
             # Documented as form-encoded, unlike the rest.
             data={
                 "amount": format_amount(refund.amount),
-                "reference": refund.reference,
+                "reference": refund_reference(refund.refund_id, refund.attempt),
                 "reason": refund.reason or "Refund",
             },
         )
@@ -273,21 +333,25 @@ class Chapa:
         return started.ref_id or started.ref
 
     def verify_refund(self, refund: Refund, time_left: float) -> Said:
-        """How a refund with a handle stands. Never raises for what the provider does."""
-        path = f"/refund/{quote(refund.handle or '', safe='')}/verify"
+        path = f"/refund/{quote(refund.provider_refund_id or '', safe='')}/verify"
         try:
             reply, envelope = self._ask(path, time_left)
         except ProviderError as error:
-            logger.warning("refund unanswered", refund=refund.reference, reason=error.reason)
+            logger.warning(
+                "refund check unanswered", refund_id=refund.refund_id, reason=error.reason
+            )
             return Said.UNKNOWN
-        if reply.status_code == 200 and isinstance(envelope.data, dict):
+        if reply.status_code in SUCCESS_CODES and isinstance(envelope.data, dict):
             answer = VerifiedRefund.model_validate(envelope.data)
-            said = REFUND_SAID.get((answer.status or "").strip().lower())
-            ours = answer.merchant_reference in {None, refund.reference}
+            said = REFUND_SAID.get(answer.status or "")
+            reference = refund_reference(refund.refund_id, refund.attempt)
+            ours = answer.merchant_reference in {None, reference}
             if said and ours and answer.amount in {None, refund.amount}:
                 return said
         logger.warning(
-            "refund made no sense", refund=refund.reference, http_status=reply.status_code
+            "unexpected refund response",
+            refund_id=refund.refund_id,
+            http_status=reply.status_code,
         )
         return Said.UNKNOWN
 
@@ -304,28 +368,34 @@ class Chapa:
 
     def _ask(self, path: str, time_left: float) -> tuple[requests.Response, Envelope]:
         tries = READ_RETRIES + 1
-        return self._send("GET", path, (time_left - READ_RETRIES * PAUSE_SECONDS) / tries)
+        reply, body = self._exchange(
+            "GET", path, (time_left - READ_RETRIES * PAUSE_SECONDS) / tries
+        )
+        return reply, _envelope(reply, body)
 
     def _act(
         self, method: str, path: str, time_left: float, **content: Any
     ) -> tuple[requests.Response, Envelope]:
+        reply, body = self._exchange_to_act(method, path, time_left, **content)
+        return reply, _envelope(reply, body)
+
+    def _exchange_to_act(
+        self, method: str, path: str, time_left: float, **content: Any
+    ) -> tuple[requests.Response, bytes]:
         # Questions have connections of their own: one that was just used says nothing here.
         if self._clock() - self._acted_at > IDLE_SECONDS:
             self.session.close()
         try:
-            return self._send(method, path, time_left, **content)
+            return self._exchange(method, path, time_left, **content)
         finally:
             self._acted_at = self._clock()
 
-    def _send(
+    def _exchange(
         self, method: str, path: str, time_left: float, **content: Any
-    ) -> tuple[requests.Response, Envelope]:
-        """One exchange; `content` is `json` or `data`.
-
-        Raises unless the answer is an envelope with a code below 500.
-        """
+    ) -> tuple[requests.Response, bytes]:
+        """One exchange; `content` is `json` or `data`. Raises unless the code is below 500."""
         api_key = self._secrets.current().api_key
-        if time_left < 0.5:
+        if time_left < MIN_SECONDS:
             raise ProviderUnavailable("no time left to ask", may_have_acted=False)
         connect = min(CONNECT_SECONDS, time_left / 4)
         try:
@@ -346,9 +416,8 @@ class Chapa:
         except requests.ConnectionError as error:
             raise _connection_error(error) from None
         except (requests.RequestException, TooLong, ValueError) as error:
-            # A body cut short or too long, an encoding or a Location that is none: something
-            # answered, but what? requests lets the ValueError of a URL out of a redirect that it
-            # only looks at.
+            # A body cut short or too long, a wrong encoding or Location. requests raises the
+            # ValueError of a URL in a redirect that it only looks at.
             raise ProviderFailed(f"a broken answer ({type(error).__name__})") from None
         if reply.status_code == 401:
             count("ProviderRefusedKey")
@@ -358,18 +427,41 @@ class Chapa:
             raise ProviderUnavailable("HTTP 429: too many requests", may_have_acted=False)
         if reply.status_code >= 500:
             raise ProviderFailed(f"HTTP {reply.status_code}")
-        try:
-            return reply, Envelope.model_validate(
-                json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
-            )
-        except (ValueError, ArithmeticError, RecursionError):
-            # Decimal refuses an exponent that has no end with an ArithmeticError.
-            raise ProviderFailed(f"HTTP {reply.status_code} without an envelope") from None
+        return reply, body
+
+
+def _envelope(reply: requests.Response, body: bytes) -> Envelope:
+    try:
+        return Envelope.model_validate(
+            json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
+        )
+    except (ValueError, ArithmeticError, RecursionError):
+        # Decimal refuses a huge exponent with an ArithmeticError.
+        raise ProviderFailed(f"HTTP {reply.status_code} without an envelope") from None
+
+
+def _is_nothing(word: object) -> bool:
+    return word is None or (isinstance(word, str) and word in NOTHING_SAID)
+
+
+def _says_nothing(reply: requests.Response, envelope: Envelope) -> bool:
+    """A fixture has 200 with `data` null and the status "null" for a payment that is not paid."""
+    return (
+        reply.status_code == 200
+        and envelope.data is None
+        and _is_nothing((envelope.status or "").lower())
+    )
+
+
+def _fields_of(error: ProviderRejected) -> frozenset[str]:
+    """The fields that Chapa complains about, by name."""
+    words = error.members.get("provider_message")
+    return frozenset(words) if isinstance(words, dict) else frozenset()
 
 
 def _accepted(reply: requests.Response, envelope: Envelope) -> bool:
     """One client reports refusals that are 200 with the status `failed`."""
-    return reply.status_code == 200 and (envelope.status or "").strip().lower() != "failed"
+    return reply.status_code in SUCCESS_CODES and (envelope.status or "").lower() != "failed"
 
 
 def _used_before(envelope: Envelope) -> bool:
@@ -385,9 +477,9 @@ def _refused(call: str, reply: requests.Response, envelope: Envelope) -> Provide
         words=scrub(words) if isinstance(words, str) else "",
         fields=sorted(map(scrub, words)) if isinstance(words, dict) else [],
     )
-    if reply.status_code in {200, 400, 422}:
+    if reply.status_code in REFUSED_CODES:
         return ProviderRejected("refused", provider_message=envelope.message)
-    # Only a refusal is certain; 201 or a redirect is not what was agreed, but no refusal.
+    # A redirect is not what was agreed, but it is no refusal either.
     return ProviderFailed(f"HTTP {reply.status_code}", may_have_acted=reply.status_code < 400)
 
 

@@ -1,17 +1,18 @@
-"""POST /orders: place an order and reserve its stock. POST /orders/{order_id}/cancel: end it."""
+"""POST /orders: place an order. POST /orders/{order_id}/cancel: cancel it."""
 
 from typing import Annotated, Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from payments import http
-from payments.backend import Backend
-from payments.cancel import cancel
-from payments.checkout import MAX_QUANTITY, place
+from payments.domain.states import OrderStatus
 from payments.errors import InvalidRequest
 from payments.telemetry import logger, metrics
-from payments.views import order_view
+from payments.usecases.backend import Backend
+from payments.usecases.cancel import cancel
+from payments.usecases.place import MAX_QUANTITY, Placing, place
+from payments.web import http
+from payments.web.views import order_view
 
 backend = Backend.from_environment()
 
@@ -19,8 +20,8 @@ STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def _national(number: str) -> str:
-    """Chapa's documented form: ten digits from 09 or 07."""
-    return "0" + number.removeprefix("+251") if number.startswith("+251") else number
+    """Chapa's documented form: ten digits from 09 or 07. Its webhooks have 2519…"""
+    return "0" + number[-9:]
 
 
 class Item(BaseModel):
@@ -42,7 +43,7 @@ class Customer(BaseModel):
         None
     )
     phone_number: (
-        Annotated[str, Field(pattern=r"^(0|\+251)[79][0-9]{8}$"), AfterValidator(_national)] | None
+        Annotated[str, Field(pattern=r"^(0|\+?251)[79][0-9]{8}$"), AfterValidator(_national)] | None
     ) = None
 
 
@@ -59,18 +60,20 @@ class OrderRequest(BaseModel):
 def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     order_id = (event.get("pathParameters") or {}).get("order_id")
     if order_id is not None:
-        story, ended = cancel(backend.within(context), order_id, http.user_id(event))
-        return http.respond(200 if ended else 202, order_view(story))
+        aggregate = cancel(backend.within(context), order_id, http.user_id(event))
+        pending = aggregate.order.status is OrderStatus.PENDING
+        return http.respond(202 if pending else 200, order_view(aggregate))
 
+    user_id = http.user_id(event)
     request = http.parse(OrderRequest, http.raw_body(event))
     key = http.header(event, "idempotency-key")
     if key is not None and not 1 <= len(key) <= 200:
         raise InvalidRequest("An Idempotency-Key has 1 to 200 characters.")
-    story, new = place(
+    placed = place(
         backend.within(context),
-        http.user_id(event),
+        user_id,
         [(item.sku, item.quantity) for item in request.items],
         request.customer.model_dump(exclude_none=True),
         key,
     )
-    return http.respond(201 if new else 200, order_view(story))
+    return http.respond(201 if placed.placing is Placing.NEW else 200, order_view(placed.aggregate))

@@ -39,7 +39,7 @@ class Bus:
 
         Raises botocore's errors when that is not known of any.
         """
-        answer = self._client.put_events(Entries=[self._as_asked(entry) for entry in entries])
+        answer = self._client.put_events(Entries=[self._request_entry(entry) for entry in entries])
         if not answer["FailedEntryCount"]:
             return [""] * len(entries)
         return [
@@ -47,7 +47,7 @@ class Bus:
             for each in answer["Entries"]
         ]
 
-    def _as_asked(self, entry: Entry) -> "PutEventsRequestEntryTypeDef":
+    def _request_entry(self, entry: Entry) -> "PutEventsRequestEntryTypeDef":
         return {
             "EventBusName": self._name,
             "Source": SOURCE,

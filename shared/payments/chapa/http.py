@@ -17,7 +17,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Timeout
 
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 """Of one answer, as it is sent and as it is read. Chapa's longest have two thousand."""
 
 
@@ -32,7 +32,7 @@ class _Reader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._until = time.monotonic() + (sock.gettimeout() or 0)
-        self._left = MOST_BYTES
+        self._left = MAX_BYTES
 
     @override
     def readable(self) -> bool:
@@ -96,8 +96,8 @@ class BoundedAdapter(HTTPAdapter):
 def content_of(reply: requests.Response) -> bytes:
     """All of an answer that was asked for as a stream. Raises TooLong, or what requests raises."""
     content = b""
-    for part in reply.iter_content(MOST_BYTES):
+    for part in reply.iter_content(MAX_BYTES):
         content += part
-        if len(content) > MOST_BYTES:
+        if len(content) > MAX_BYTES:
             raise TooLong
     return content

@@ -20,6 +20,11 @@ def sign(body: bytes, secret: str) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
+def is_signed(headers: Mapping[str, str]) -> bool:
+    """Whether a header, its name in lower case, claims to be a signature."""
+    return any(headers.get(name) for name in HEADERS)
+
+
 def verify(body: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> bool:
     """Whether a header, its name in lower case, holds the HMAC of `body` under one of `secrets`.
 

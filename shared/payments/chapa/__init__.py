@@ -1,0 +1,1 @@
+"""Whatever knows Chapa: the provider interface, its implementations, and Chapa's webhooks."""
