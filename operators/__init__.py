@@ -1,1 +1,1 @@
-"""What operators of a deployed stack do by hand."""
+"""The command-line tool of operators, and the invariants that it audits."""

@@ -1,4 +1,4 @@
-"""Show an order, ask about or refund a payment, redrive the dead letters, audit the table.
+"""Show an order, check or refund a payment, redrive the dead letters, audit the table.
 
     python -m operators show ORDER_ID
     python -m operators ask TX_REF
@@ -6,8 +6,8 @@
     python -m operators redrive
     python -m operators audit
 
-It runs the product's own code with the operator's AWS credentials, and takes its settings from the
-deployed functions, so that there is no second place to set them.
+It runs the product's own code with the operator's AWS credentials. Its settings are those of the
+deployed functions.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-# Before the product is imported: who is it that logs?
+# The logger reads its service name when the product is imported.
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "operators")
 
 import boto3
@@ -34,13 +34,13 @@ from payments.views import details_view, iso_time, order_with_payments_view, ref
 
 
 def outputs(stack: str) -> dict[str, str]:
-    """The outputs of a deployed stack, by name."""
+    """Outputs of a deployed stack, by name."""
     [found] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
 
 
 def backend_of(stack: Mapping[str, str]) -> Backend:
-    """The backend as the reconcile function has it."""
+    """A backend with the settings of the reconcile function."""
     configuration = boto3.client("lambda").get_function_configuration(
         FunctionName=stack["ReconcileFunctionName"]
     )
@@ -66,7 +66,7 @@ def show(backend: Backend, order_id: str) -> dict[str, Any]:
 
 
 def refund(backend: Backend, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The intent is written now; the reconcile function pays it out within a minute."""
+    """Write the refund intent. The reconcile function pays it out within a minute."""
     requested = refunds.request(
         backend,
         arguments.tx_ref,
@@ -79,9 +79,9 @@ def refund(backend: Backend, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def ask(backend: Backend, tx_ref: str) -> dict[str, Any]:
-    """The reconcile function asks Chapa at once, also about a payment that is paid.
+    """Schedule a check of a payment now, also of a paid or closed one.
 
-    For what nobody reported: money that went back, or came long after the last look.
+    Finds what no webhook reported: a reversal, or a success after the final check.
     """
     defer(backend, find(backend, tx_ref), 0, doubt=tx_ref)
     story = find(backend, tx_ref)
@@ -96,23 +96,25 @@ def ask(backend: Backend, tx_ref: str) -> dict[str, Any]:
 
 
 def redrive(stack: Mapping[str, str]) -> dict[str, Any]:
-    """Hand every dead letter to the reconcile function again.
+    """Send every dead letter to the reconcile function again.
 
-    Each is sent before it is deleted: whoever is interrupted has sent one twice, and lost none.
+    Each message is sent before it is deleted, so an interruption repeats one and loses none.
     """
     sqs = boto3.client("sqs")
-    dead, alive = stack["DeadLetterQueueUrl"], stack["QueueUrl"]
+    dead_letters, queue = stack["DeadLetterQueueUrl"], stack["QueueUrl"]
     redriven = 0
-    while messages := sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=10).get("Messages"):
-        for message in messages:
-            sqs.send_message(QueueUrl=alive, MessageBody=message["Body"])
-            sqs.delete_message(QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"])
+    while received := sqs.receive_message(QueueUrl=dead_letters, MaxNumberOfMessages=10).get(
+        "Messages"
+    ):
+        for message in received:
+            sqs.send_message(QueueUrl=queue, MessageBody=message["Body"])
+            sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"])
             redriven += 1
     return {"redriven": redriven}
 
 
 def audit(table_name: str) -> dict[str, Any]:
-    """Read the whole table and judge it. What changes meanwhile may look wrong: run it again."""
+    """Check every invariant. A change during the scan can look like a violation: run it again."""
     pages = boto3.client("dynamodb").get_paginator("scan").paginate(TableName=table_name)
     items = [item for page in pages for item in page["Items"]]
     return {
@@ -124,7 +126,7 @@ def audit(table_name: str) -> dict[str, Any]:
 def _amount(text: str) -> int:
     amount = parse_amount(text)
     if amount is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount like 1500.50")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount such as 1500.50")
     return amount
 
 
@@ -133,21 +135,27 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--stack", default="chapa-payments", help="name of the deployed stack")
     commands = top.add_subparsers(dest="command", required=True)
 
-    command = commands.add_parser("show", help="an order with its payments, refunds and ledger")
+    command = commands.add_parser(
+        "show", help="show an order with its payments, refunds and event log"
+    )
     command.add_argument("order_id")
 
-    command = commands.add_parser("ask", help="have Chapa asked again about a payment")
+    command = commands.add_parser("ask", help="check a payment at Chapa again")
     command.add_argument("tx_ref")
 
-    command = commands.add_parser("refund", help="owe a payment, or a part of it, back")
+    command = commands.add_parser("refund", help="refund a payment or a part of it")
     command.add_argument("tx_ref")
-    command.add_argument("--key", required=True, help="names the decision: twice is once")
-    command.add_argument("--amount", type=_amount, help="as 1500.50; all that is left, if missing")
-    command.add_argument("--reason", default="Refund", help="what Chapa is told")
-    command.add_argument("--return-stock", action="store_true", help="the goods are back")
+    command.add_argument(
+        "--key", required=True, help="idempotency key: repeating it returns the same refund"
+    )
+    command.add_argument(
+        "--amount", type=_amount, help="such as 1500.50; by default all that is not refunded"
+    )
+    command.add_argument("--reason", default="Refund", help="the reason sent to Chapa")
+    command.add_argument("--return-stock", action="store_true", help="return the goods to stock")
 
-    commands.add_parser("redrive", help="hand every dead letter to the worker again")
-    commands.add_parser("audit", help="check every promise against the whole table")
+    commands.add_parser("redrive", help="send every dead letter to the reconcile function again")
+    commands.add_parser("audit", help="check the invariants against the whole table")
     return top
 
 
@@ -157,26 +165,26 @@ def main(argv: list[str] | None = None) -> int:
         stack = outputs(arguments.stack)
         match arguments.command:
             case "show":
-                done = show(backend_of(stack), arguments.order_id)
+                result = show(backend_of(stack), arguments.order_id)
             case "ask":
-                done = ask(backend_of(stack), arguments.tx_ref)
+                result = ask(backend_of(stack), arguments.tx_ref)
             case "refund":
-                done = refund(backend_of(stack), arguments)
+                result = refund(backend_of(stack), arguments)
             case "audit":
-                done = audit(stack["TableName"])
+                result = audit(stack["TableName"])
             case _:
-                done = redrive(stack)
+                result = redrive(stack)
     except PaymentsError as error:
         print(f"{error.detail} {error.members or ''}".strip(), file=sys.stderr)
         return 1
     except (ConfigurationError, ClientError, BotoCoreError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(done, indent=2, ensure_ascii=False))
-    return 1 if done.get("violations") else 0
+    print(json.dumps(result, indent=2, ensure_ascii=False))
+    return 1 if result.get("violations") else 0
 
 
 if __name__ == "__main__":
-    # What is printed is the answer and nothing else.
+    # Standard output carries only the result.
     logger.registered_handler.setStream(sys.stderr)  # type: ignore[attr-defined]
     sys.exit(main())

@@ -134,7 +134,7 @@ def die() -> None:
     raise Died
 
 
-class Line(Adapter):
+class ChapaConnection(Adapter):
     """The line to Chapa; an interruption happens once, before a call of its kind gets through."""
 
     def __init__(self, simulator: Simulator) -> None:
@@ -157,7 +157,7 @@ class Line(Adapter):
         return super().send(request, *args, **kwargs)
 
 
-class Messages:
+class FakeQueue:
     """An SQS client whose delays follow the clock of the test; moto's follow the wall's."""
 
     def __init__(self, clock: ManualClock) -> None:
@@ -203,9 +203,9 @@ class Shop:
         self.slept: list[float] = []
         self.while_sleeping: Callable[[], None] | None = None
         self.units: dict[str, int] = {}
-        self.told: list[ClientView] = []
+        self.client_views: list[ClientView] = []
         self._table()
-        self.messages = Messages(self.clock)
+        self.messages = FakeQueue(self.clock)
         self._secrets = boto3.client("secretsmanager")
         self._secrets.create_secret(Name="chapa", SecretString="{}")
         self.set_secret()
@@ -220,12 +220,12 @@ class Shop:
         self.control.set(
             webhook_url="https://api.shop.example/webhooks/chapa", webhook_secret=WEBHOOK_SECRET
         )
-        self.line = Line(self.simulator)
+        self.chapa_connection = ChapaConnection(self.simulator)
         self.backend = self._backend(Settings.from_environment(SETTINGS))
 
     def before_chapa(self, part: str, action: Callable[[], object]) -> None:
         """Once, before the next call to Chapa whose path holds `part`."""
-        self.line.interruptions[part] = action
+        self.chapa_connection.interruptions[part] = action
 
     def before_aws(
         self, operation: str, action: Callable[[], object], *, skip: int = 0, when: str = "before"
@@ -277,7 +277,7 @@ class Shop:
         )
         chapa = Chapa(settings, secrets)
         for prefix in list(chapa.session.adapters):
-            chapa.session.mount(prefix, self.line)
+            chapa.session.mount(prefix, self.chapa_connection)
         return Backend(
             settings=settings,
             rules=settings.rules,
@@ -293,10 +293,10 @@ class Shop:
 
     def _wait_for_chapa(self, seconds: float) -> None:
         """As long as there is patience, and a question's further tries are as slow."""
-        if seconds <= self.line.patience:
+        if seconds <= self.chapa_connection.patience:
             self.clock.advance(seconds)
         else:
-            self.clock.advance(self.line.patience * self.line.tries)
+            self.clock.advance(self.chapa_connection.patience * self.chapa_connection.tries)
             raise DroppedError(reset=False)
 
     def _sleep(self, seconds: float) -> None:
@@ -362,6 +362,21 @@ class Shop:
         order_id = str(self.order(items).body["order_id"])
         return order_id, str(self.pay(order_id).body["tx_ref"])
 
+    def paid(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
+        """An order that its payment has paid: its id and tx_ref."""
+        order_id, tx_ref = self.begun(items)
+        self.control.pay(tx_ref, webhook=False)
+        assert self.notify(tx_ref).body == {"outcome": "applied"}
+        return order_id, tx_ref
+
+    def expired(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
+        """An order that expired unpaid after half an hour: its id and tx_ref."""
+        order_id, tx_ref = self.begun(items)
+        self.clock.advance(1800)
+        self.sweep()
+        assert self.story(order_id).order.status == "expired"
+        return order_id, tx_ref
+
     def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Response:
         query = {"refresh": "true"} if refresh else {}
         event = http_event("GET", user=user, path={"tx_ref": tx_ref}, query=query)
@@ -369,7 +384,9 @@ class Shop:
         answer = self.http("status", event)
         if status := answer.body.get("order_status"):
             was_paid = status in {"paid", "refunded"}
-            self.told.append(ClientView(answer.body["order_id"], paid=was_paid, asked_at=asked_at))
+            self.client_views.append(
+                ClientView(answer.body["order_id"], paid=was_paid, asked_at=asked_at)
+            )
         return answer
 
     def webhook(
@@ -460,7 +477,7 @@ class Shop:
             [item for page in pages for item in page["Items"]],
             units=self.units,
             confirmed=confirmed,
-            told=self.told,
+            client_views=self.client_views,
             settled=settled,
         )
 

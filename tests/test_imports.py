@@ -6,40 +6,35 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
-SHARED = ROOT / "shared"
-PACKAGE = SHARED / "payments"
-MODULES = sorted(PACKAGE.rglob("*.py"))
-FUNCTIONS = sorted((ROOT / "functions").rglob("*.py"))
+MODULES = {path.stem: path for path in (ROOT / "shared" / "payments").rglob("*.py")}
+FUNCTIONS = {path.parent.name: path for path in (ROOT / "functions").rglob("*.py")}
 
 DOMAIN = {"states", "story", "domain", "money", "ids", "signature", "errors"}
-ABOUT_US = {"telemetry", "settings"}
-BENEATH = {"wire"}
-"""What an adapter stands on."""
-
+FOUNDATION = {"telemetry", "settings", "wire"}
 ADAPTERS = {"chapa", "repository", "queue", "bus", "http"}
-"""What is neither: the use cases and what they work with."""
+RINGS = (DOMAIN, FOUNDATION, ADAPTERS)
+"""From the inside out. Every other module is a use case."""
 
-SHIPPED = {"pydantic", "requests", "aws_lambda_powertools", "urllib3"}
-"""In the layer, urllib3 with requests."""
-
-OF_LAMBDA = {"boto3", "botocore"}
-
-
-def name_of(path: Path) -> str:
-    return path.stem
-
-
-def ring_of(module: str) -> int:
-    rings: list[set[str]] = [DOMAIN, ABOUT_US | BENEATH, ADAPTERS]
-    return next((number for number, ring in enumerate(rings) if module in ring), len(rings))
+INSIDE_THE_DOMAIN = {
+    "states": set[str](),
+    "story": {"states"},
+    "domain": {"states", "story"},
+    "money": set[str](),
+}
+IO = {"asyncio", "http", "io", "logging", "os", "pathlib", "random", "socket", "time"}
+# The layer contains urllib3 because of requests; Lambda provides boto3.
+AVAILABLE = {"pydantic", "requests", "aws_lambda_powertools", "urllib3", "boto3", "botocore"}
+USERS = {
+    "requests": {"chapa", "wire"},
+    "urllib3": {"chapa", "wire"},
+    "boto3": {"repository", "backend", "publish"},
+}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Each module that a file imports while it runs, in full: `payments.domain`."""
-    tree = ast.parse(path.read_text())
+    """Full name of each module that a file imports at run time, such as `payments.domain`."""
+    tree = ast.parse(path.read_text("utf-8"))
     for_types = {
         id(node)
         for block in ast.walk(tree)
@@ -58,106 +53,63 @@ def imports(path: Path) -> Iterator[str]:
                 yield "." * node.level + (node.module or "")
 
 
-def inside(path: Path) -> set[str]:
-    """The modules of our package that a file imports."""
-    return {
-        name.removeprefix("payments.") for name in imports(path) if name.startswith("payments.")
-    }
+def own(path: Path) -> set[str]:
+    """Modules of our package that a file imports."""
+    return {n.removeprefix("payments.") for n in imports(path) if n.startswith("payments.")}
 
 
-def outside(path: Path) -> set[str]:
-    """The packages of others, and of our other folders, that a file imports."""
-    tops = {name.partition(".")[0] for name in imports(path)}
-    return tops - {"payments"} - sys.stdlib_module_names
+def packages(path: Path) -> set[str]:
+    """Top-level names that a file imports, without our package and the standard library."""
+    return {n.partition(".")[0] for n in imports(path)} - {"payments"} - sys.stdlib_module_names
 
 
-every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
-every_function = pytest.mark.parametrize("path", FUNCTIONS, ids=lambda path: path.parent.name)
+def ring_of(module: str) -> int:
+    return next((number for number, ring in enumerate(RINGS) if module in ring), len(RINGS))
 
 
-def test_there_is_something_to_look_at() -> None:
-    assert {name_of(path) for path in MODULES} >= DOMAIN | ABOUT_US | ADAPTERS
+NEEDS = {name: own(path) for name, path in MODULES.items()}
+PACKAGES = {name: packages(path) for name, path in MODULES.items()}
+
+
+def test_imports_are_found() -> None:
+    assert MODULES.keys() >= set().union(*RINGS)
     assert FUNCTIONS
-    assert "story" in inside(PACKAGE / "repository.py")
-    assert "requests" in outside(PACKAGE / "chapa.py")
+    assert "story" in NEEDS["repository"]
+    assert "requests" in PACKAGES["chapa"]
 
 
-@every_module
-def test_a_module_imports_nothing_that_is_further_out(path: Path) -> None:
-    own = ring_of(name_of(path))
-
-    assert [name for name in inside(path) if ring_of(name) > own] == []
-
-
-def test_no_two_modules_need_each_other() -> None:
-    needs = {name_of(path): inside(path) for path in MODULES}
-
-    assert list(TopologicalSorter(needs).static_order())
+def test_module_imports_only_its_own_ring_and_inner_rings() -> None:
+    outward = [(a, b) for a in NEEDS for b in NEEDS[a] if ring_of(b) > ring_of(a)]
+    assert outward == []
+    assert [(a, b) for a in ADAPTERS for b in NEEDS[a] & ADAPTERS if a != b] == []
+    assert {name: NEEDS[name] for name in INSIDE_THE_DOMAIN} == INSIDE_THE_DOMAIN
 
 
-@pytest.mark.parametrize("name", sorted(DOMAIN))
-def test_the_innermost_modules_need_only_the_standard_library(name: str) -> None:
-    assert not outside(PACKAGE / f"{name}.py")
+def test_modules_have_no_import_cycle() -> None:
+    assert list(TopologicalSorter(NEEDS).static_order())
 
 
-@pytest.mark.parametrize(
-    ("name", "allowed"),
-    [
-        ("states", set[str]()),
-        ("story", {"states"}),
-        ("domain", {"states", "story"}),
-        ("money", set[str]()),
-    ],
-)
-def test_the_domain_knows_only_its_states(name: str, allowed: set[str]) -> None:
-    assert inside(PACKAGE / f"{name}.py") == allowed
+def test_domain_imports_only_the_standard_library_and_does_no_io() -> None:
+    for name in DOMAIN:
+        assert not PACKAGES[name], name
+        assert not IO & {each.partition(".")[0] for each in imports(MODULES[name])}, name
 
 
-@pytest.mark.parametrize("name", sorted(DOMAIN))
-def test_the_innermost_modules_do_no_input_and_output(name: str) -> None:
-    does_io = {"asyncio", "http", "io", "logging", "os", "pathlib", "random", "socket", "time"}
-
-    assert not does_io & {name.partition(".")[0] for name in imports(PACKAGE / f"{name}.py")}
-
-
-def test_the_adapters_do_not_know_each_other() -> None:
-    for name in ADAPTERS:
-        assert not inside(PACKAGE / f"{name}.py") & (ADAPTERS - {name})
+def test_module_imports_only_packages_available_on_lambda() -> None:
+    for name, found in PACKAGES.items():
+        assert found <= AVAILABLE, name
+    for package, users in USERS.items():
+        assert {name for name in MODULES if package in PACKAGES[name]} <= users
 
 
-@every_module
-def test_the_layer_needs_only_what_it_ships_and_what_lambda_has(path: Path) -> None:
-    assert outside(path) <= SHIPPED | OF_LAMBDA
+def test_function_imports_only_use_cases_and_packages_available_on_lambda() -> None:
+    for name, path in FUNCTIONS.items():
+        assert packages(path) <= AVAILABLE - {"requests", "boto3"}, name
+        assert not own(path) & {"chapa", "repository"}, name
 
 
-@pytest.mark.parametrize(
-    ("package", "users"),
-    [
-        ("requests", {"chapa", "wire"}),
-        ("urllib3", {"chapa", "wire"}),
-        ("boto3", {"repository", "backend", "publish"}),
-    ],
-)
-def test_each_network_is_used_in_one_place(package: str, users: set[str]) -> None:
-    assert {name_of(path) for path in MODULES if package in outside(path)} <= users
-
-
-@every_function
-def test_a_function_needs_only_the_layer(path: Path) -> None:
-    assert outside(path) <= SHIPPED | OF_LAMBDA
-
-
-@every_function
-def test_a_function_leaves_chapa_and_the_table_to_the_use_cases(path: Path) -> None:
-    assert not {"chapa", "repository"} & inside(path)
-    assert not {"requests", "boto3"} & outside(path)
-
-
-@pytest.mark.parametrize(
-    "path", [*MODULES, *FUNCTIONS], ids=lambda path: f"{path.parent.name}/{path.name}"
-)
-def test_what_is_deployed_does_not_import_its_neighbours(path: Path) -> None:
-    """Neither functions of each other, nor tests, nor the sandbox; nothing by a relative name."""
-    tops = {name.partition(".")[0] for name in imports(path)}
-
-    assert not tops & {"", "functions", "sandbox", "tests", "shared", "bench"}
+def test_deployed_code_imports_no_other_folder_of_ours() -> None:
+    for path in (*MODULES.values(), *FUNCTIONS.values()):
+        # The empty name is a relative import.
+        tops = {name.partition(".")[0] for name in imports(path)}
+        assert not tops & {"", "functions", "sandbox", "tests", "shared", "bench"}, path

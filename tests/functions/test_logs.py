@@ -78,7 +78,7 @@ def test_a_provider_that_complains_of_fields_named_like_customers_is_not_quoted(
         answer.raw = BytesIO(json.dumps({"message": fields, "status": "failed"}).encode())
         return answer
 
-    shop.line.around = complain
+    shop.chapa_connection.around = complain
     assert shop.pay(shop.order(customer=CUSTOMER).body["order_id"]).code == "provider_rejected"
     assert '"fields":["[removed]","[removed]","email"]' in log.getvalue()
     assert [word for word in PRIVATE if word in log.getvalue()] == []

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from operators.invariants import Order, sorted_out, violations
+from operators.invariants import StoredOrder, stored_orders, violations
 from sandbox.chapa.journal import Entry
 from sandbox.client import Client, TooLate, until
 from sandbox.listener import Listener
@@ -260,7 +260,7 @@ class Soak:
         shop, day = self._shop, self.day
         self._listener.listen(seconds=1)
         items = shop.items()
-        orders, _ = sorted_out(items)
+        orders, _ = stored_orders(items)
         day.findings += violations(
             items,
             units=shop.units,
@@ -357,9 +357,9 @@ def done_to_us(
 
 
 def done_by_us(
-    orders: Iterable[Order], published: Sequence[str], outcomes: Mapping[str, int]
+    orders: Iterable[StoredOrder], published: Sequence[str], outcomes: Mapping[str, int]
 ) -> Iterator[Figure]:
-    events = Counter(event.name for order in orders for event in order.ledger)
+    events = Counter(event.name for order in orders for event in order.events)
     yield "transitions, each a line of a ledger", events.total()
     for name, number in events.most_common():
         yield f"  {name}", number

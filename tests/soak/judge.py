@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from operators.invariants import Order
+from operators.invariants import StoredOrder
 from payments.money import format_amount, parse_amount
 from payments.states import (
     ORDER_MOVES,
@@ -55,7 +55,7 @@ SLACK = 15
 class World:
     """What is when all is at rest."""
 
-    orders: Mapping[str, Order]
+    orders: Mapping[str, StoredOrder]
     at_chapa: Mapping[str, Mapping[str, Any]]
     """Chapa's payments by tx_ref, as its control API shows them."""
     units: Mapping[str, int]
@@ -288,9 +288,9 @@ class Held:
         return self._units[sku] - held < quantity
 
 
-def _holding(order: Order) -> Iterator[tuple[float, float]]:
+def _holding(order: StoredOrder) -> Iterator[tuple[float, float]]:
     since: float | None = None
-    for event in order.ledger:
+    for event in order.events:
         match event.name:
             case "order.placed":
                 since = event.at
@@ -338,12 +338,12 @@ def _at_chapa(stories: Iterable[Story], world: World) -> Iterator[str]:
             yield f"{name}: we say that it went back, and Chapa gave back {format_amount(back)}"
 
 
-def unpublished(orders: Mapping[str, Order], heard: Iterable[str]) -> list[str]:
+def unpublished(orders: Mapping[str, StoredOrder], heard: Iterable[str]) -> list[str]:
     """Ledger events that never were on the bus, and events on the bus that are in no ledger."""
     ids = {
         f"{order_id}#{number}"
         for order_id, order in orders.items()
-        for number in range(1, len(order.ledger) + 1)
+        for number in range(1, len(order.events) + 1)
     }
     told = set(heard)
     return [f"event {each} was never published" for each in sorted(ids - told)] + [

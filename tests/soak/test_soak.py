@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from operators.invariants import sorted_out
+from operators.invariants import stored_orders
 from payments import refunds
 from payments.states import OrderStatus, PaymentStatus
 from sandbox.chapa.control import Control
@@ -158,7 +158,7 @@ def _lived_through(shop: Shop) -> Day:
     assert shop.payment(too_late).status is PaymentStatus.REFUNDED
     clients.place("Eden", "MUG", key="K")
     clients.place("Eden", "MUG", key="K")
-    orders, _ = sorted_out(shop.dynamodb.scan(TableName="payments")["Items"])
+    orders, _ = stored_orders(shop.dynamodb.scan(TableName="payments")["Items"])
     at_chapa = {payment["tx_ref"]: payment for payment in shop.control.payments()}
     return Day(clients.stories, World(orders, at_chapa, shop.units))
 
@@ -400,7 +400,7 @@ def test_an_event_that_was_not_published_is_found_and_one_that_never_was_too(day
     ids = [
         f"{order_id}#{number}"
         for order_id, order in day.world.orders.items()
-        for number in range(1, len(order.ledger) + 1)
+        for number in range(1, len(order.events) + 1)
     ]
     assert unpublished(day.world.orders, [*ids, ids[0]]) == []
     assert unpublished(day.world.orders, ids[1:]) == [f"event {ids[0]} was never published"]

@@ -92,8 +92,8 @@ class Player:
         self._refusals_left: float = 0
         self._refused = 0
         self._ends: dict[object, Picture] = {}
-        around = self.shop.line.around
-        self.shop.line.around = lambda request, send: around(
+        around = self.shop.chapa_connection.around
+        self.shop.chapa_connection.around = lambda request, send: around(
             request, lambda: self._line(request, send)
         )
 
@@ -111,7 +111,7 @@ class Player:
         began = self.shop.clock.now
         told = use.act(scene)
         seconds = (self.shop.clock.now - began).total_seconds()
-        self.shop.line.interruptions.clear()
+        self.shop.chapa_connection.interruptions.clear()
         if case is not None and not (self._refused or self.shop.simulator.faults.used()):
             return None
         at_once = self._picture(scene)

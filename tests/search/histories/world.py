@@ -36,7 +36,7 @@ from payments.story import Story
 from sandbox.chapa.faults import Call
 from sandbox.chapa.simulator import Payment as Attempt
 from sandbox.client import Response
-from tests.shop import WEBHOOK_SECRET, Died, Messages, Shop, http_event
+from tests.shop import WEBHOOK_SECRET, Died, FakeQueue, Shop, http_event
 
 type AwsTrouble = Literal["conflict", "throttled", "unreachable", "answer lost"]
 
@@ -74,7 +74,7 @@ MOST_ROUNDS = 80
 """Sweeps, each when something is due, after which everything must be at rest."""
 
 
-class Queue(Messages):
+class Queue(FakeQueue):
     """The queue, with its messages at hand."""
 
     before_each: Callable[[], object] = staticmethod(lambda: None)
@@ -115,7 +115,7 @@ class World(Shop):
         self.counted: Counter[str] = Counter()
         self.messages = self.queue = Queue(self.clock)
         self.queue.before_each = self._before_queue
-        self.line.around = self._around_chapa
+        self.chapa_connection.around = self._around_chapa
         calls = self.dynamodb.meta.events
         calls.register("before-call.dynamodb", self._before_dynamodb)
         calls.register("after-call.dynamodb", self._after_dynamodb)
@@ -132,7 +132,7 @@ class World(Shop):
         self._stored.items = copy.deepcopy(self._first_day)
         self.clock.now = self._began
         self.random.seed(7)
-        self.told.clear()
+        self.client_views.clear()
         self.queue.return_to([])
         self.queue.broken = False
         self.control.reset()
@@ -263,7 +263,7 @@ class World(Shop):
     def saw(self, answer: Response) -> None:
         """A customer reads whether the order is paid."""
         was_paid = answer.body["order_status"] in {OrderStatus.PAID, OrderStatus.REFUNDED}
-        self.told.append(ClientView(answer.body["order_id"], was_paid, self.now))
+        self.client_views.append(ClientView(answer.body["order_id"], was_paid, self.now))
 
     def stranger_asks(self, function: str, event: Mapping[str, Any]) -> None:
         """Whoever asks for what is not theirs hears that there is no such thing."""

@@ -87,7 +87,7 @@ class World:
         events = self.shop.dynamodb.meta.events
         events.register("before-call.dynamodb", self._before_aws)
         events.register("after-call.dynamodb", self._after_aws)
-        self.shop.line.around = self._around_chapa
+        self.shop.chapa_connection.around = self._around_chapa
         self._send_message = self.shop.messages.send_message
         self.shop.messages.send_message = self._send_to_queue  # type: ignore[method-assign]
         self.shop.control.set(webhook_url="http://127.0.0.1:1", webhook_secret=WEBHOOK_SECRET)
@@ -105,7 +105,7 @@ class World:
             shop.clock.now,
             shop.random.getstate(),
             shop.messages.remember(),
-            list(shop.told),
+            list(shop.client_views),
             shop.backend,
         )
 
@@ -118,7 +118,7 @@ class World:
         shop.clock.now = day.now
         shop.random.setstate(day.randomness)
         shop.messages.return_to(day.messages)
-        shop.told[:] = day.told
+        shop.client_views[:] = day.told
         shop.backend = day.backend
         random.seed(7)  # How long somebody waits who met a conflict.
 
@@ -140,7 +140,7 @@ class World:
             if not _may_end_so(error, run.mishaps(number)):
                 raise AssertionError(f"task {number} of {written(run.taken)}") from error
         ends = zip(run.results, run.errors, strict=True)
-        self.shop.told += filter(None, (_told(*end, asked_at=began) for end in ends))
+        self.shop.client_views += filter(None, (_told(*end, asked_at=began) for end in ends))
         return run
 
     def come_to_rest(self) -> "Rest":
@@ -202,7 +202,7 @@ class World:
         """The same for the same state, whatever led to it."""
         shop = self.shop
         chapa = [vars(payment) for payment in shop.simulator.payments.values()]
-        state = (self._items(), chapa, shop.clock.now, shop.messages.remember(), shop.told)
+        state = (self._items(), chapa, shop.clock.now, shop.messages.remember(), shop.client_views)
         return hash((repr(state), shop.backend.rules, shop.backend.settings.verify_every_seconds))
 
     def _step(self, kind: str) -> str:
