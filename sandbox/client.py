@@ -20,7 +20,7 @@ import requests
 from boto3.dynamodb.types import TypeDeserializer
 
 from operators.invariants import Confirmed
-from payments.signature import sign
+from payments.chapa.signature import sign
 from sandbox.chapa.control import Control
 from sandbox.chapa.faults import Call
 from sandbox.chapa.journal import Entry

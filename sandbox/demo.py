@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from payments.signature import sign
+from payments.chapa.signature import sign
 from sandbox.client import Client, Response, until
 from sandbox.stack import HOST, STATE, Description, Stack, StackError
 

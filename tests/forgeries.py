@@ -11,7 +11,7 @@ import json
 import re
 from typing import NamedTuple
 
-from payments.signature import sign
+from payments.chapa.signature import sign
 from payments.states import PaymentStatus
 
 CUSTOMER = {

@@ -21,13 +21,17 @@ from botocore.exceptions import EndpointConnectionError
 from samcli.yamlhelper import yaml_parse
 
 from operators.invariants import ClientView, Confirmed, violations
-from payments import signature
-from payments.backend import Backend
-from payments.chapa import READ_RETRIES, Chapa
-from payments.queue import Queue
-from payments.repository import Repository
-from payments.settings import SecretStore, Settings
-from payments.story import Payment, Story
+from payments.aws.queue import Queue
+from payments.aws.repository import CATALOGUE_LIST, Repository
+from payments.aws.secrets import SecretStore
+from payments.chapa import signature
+from payments.chapa.v1 import READ_RETRIES, ChapaV1
+from payments.domain.aggregate import OrderAggregate
+from payments.domain.ids import order_id_of
+from payments.domain.records import Payment
+from payments.domain.states import OrderStatus
+from payments.settings import Settings
+from payments.usecases.backend import Backend
 from sandbox.chapa.control import Control
 from sandbox.chapa.faults import DroppedError
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
@@ -118,7 +122,7 @@ def _route(function: str, event: Mapping[str, Any]) -> str:
     """What API Gateway was asked, if this came of it."""
     path = event.get("pathParameters", {})
     paths = {
-        "checkout": "/orders/{order_id}/cancel" if path else "/orders",
+        "orders": "/orders/{order_id}/cancel" if path else "/orders",
         "initialize": "/payments",
         "status": "/orders/{order_id}" if "order_id" in path else "/payments/{tx_ref}",
         "webhook": "/webhooks/chapa",
@@ -265,9 +269,11 @@ class Shop:
                 "name": name,
                 "unit_price": price,
                 "currency": currency,
+                "stocked": units,
                 "available": units,
-                "reserved": 0,
-                "committed": 0,
+                "for_sale": True,
+                "list_key": CATALOGUE_LIST,
+                "list_at": sku,
             }
         )
 
@@ -275,7 +281,7 @@ class Shop:
         secrets = SecretStore(
             self._secrets, "chapa", settings.chapa_url, clock=lambda: self.clock().timestamp()
         )
-        chapa = Chapa(settings, secrets)
+        chapa = ChapaV1(settings, secrets)
         for prefix in list(chapa.session.adapters):
             chapa.session.mount(prefix, self.chapa_connection)
         return Backend(
@@ -351,7 +357,7 @@ class Shop:
         wanted = items if items is not None else {"COFFEE-250": 2}
         body = {"items": [{"sku": s, "quantity": q} for s, q in wanted.items()]} | body
         headers = {"idempotency-key": key} if key else {}
-        return self.http("checkout", http_event("POST", body, user=user, headers=headers))
+        return self.http("orders", http_event("POST", body, user=user, headers=headers))
 
     def pay(self, order_id: str, *, user: str = "abebe") -> Response:
         """POST /payments: what a customer does before paying."""
@@ -374,7 +380,7 @@ class Shop:
         order_id, tx_ref = self.begun(items)
         self.clock.advance(1800)
         self.sweep()
-        assert self.story(order_id).order.status == "expired"
+        assert self.aggregate(order_id).order.status is OrderStatus.EXPIRED
         return order_id, tx_ref
 
     def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Response:
@@ -430,26 +436,23 @@ class Shop:
             worked += 1
         return worked
 
-    def story(self, order_id: str) -> Story:
+    def aggregate(self, order_id: str) -> OrderAggregate:
         return self.backend.read(order_id)
 
     def payment(self, tx_ref: str) -> Payment:
-        payment = self.story(tx_ref.partition("-")[0]).payment(tx_ref)
+        payment = self.aggregate(order_id_of(tx_ref) or "").payment(tx_ref)
         assert payment is not None
         return payment
 
-    def ledger(self, order_id: str) -> list[str]:
-        known = self.backend.repository.read_with_ledger(order_id)
+    def event_names(self, order_id: str) -> list[str]:
+        known = self.backend.repository.read_with_events(order_id)
         assert known is not None
         return [event.name for event in known[1]]
 
-    def stock(self, sku: str) -> tuple[int, int, int]:
-        """Units available, reserved and committed."""
+    def available(self, sku: str) -> int:
+        """Units that can be bought."""
         item = self.table.get_item(Key={"pk": f"STOCK#{sku}", "sk": "STOCK"})["Item"]
-        available, reserved, committed = (
-            int(str(item[name])) for name in ("available", "reserved", "committed")
-        )
-        return available, reserved, committed
+        return int(str(item["available"]))
 
     def dump(self) -> list[dict[str, Any]]:
         """Every item of the table: two dumps are equal when nothing was written between them."""

@@ -20,7 +20,7 @@ from payments.errors import TABLE, RefundTooLarge
 from payments.http import MAX_BODY
 from payments.initialize import MAX_ATTEMPTS
 from payments.money import CURRENCIES, MAX_AMOUNT
-from payments.signature import HEADERS
+from payments.chapa.signature import HEADERS
 from payments.states import OrderStatus, PaymentStatus
 from sandbox.client import Response
 from tests.contract import PATH, complaints, document, examples, inlined, operations

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
-from payments.signature import sign
+from payments.chapa.signature import sign
 from sandbox.chapa.faults import Forgery
 
 type Signing = Literal["both", "constant_only", "wrong_payload", "custom"]

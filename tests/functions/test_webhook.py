@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from payments import signature
+from payments.chapa import signature
 from tests.shop import WEBHOOK_SECRET, Shop, http_event
 
 CONSTANT = signature.sign(WEBHOOK_SECRET.encode(), WEBHOOK_SECRET)

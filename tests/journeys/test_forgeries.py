@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from payments.signature import sign
+from payments.chapa.signature import sign
 from sandbox.client import PATIENCE, Response, Stock
 from tests.forgeries import (
     HEADERS_OF_BODIES,

@@ -21,7 +21,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.generation.meta import CoverageScenario, coverage_scenario
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from payments.signature import sign
+from payments.chapa.signature import sign
 from tests.contract import PATH, complaints
 from tests.depth import depth
 from tests.journeys.shop import CUSTOMER, Shop

@@ -2,7 +2,7 @@
 
 import pytest
 
-from payments.signature import sign
+from payments.chapa.signature import sign
 from sandbox.client import Stock
 from tests.journeys.shop import Shop, body_about
 

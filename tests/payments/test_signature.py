@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from payments.signature import HEADERS, sign, verify
+from payments.chapa.signature import HEADERS, sign, verify
 
 SECRET = "the-webhook-secret"
 

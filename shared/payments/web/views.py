@@ -14,6 +14,10 @@ AMOUNTS = frozenset({"amount", "unit_price"})
 """Fields of events that hold minor units."""
 
 
+INTERNAL = frozenset({"payment.resolved", "refund.resolved"})
+"""Events that customers do not see: they name the operator."""
+
+
 def order_view(aggregate: OrderAggregate) -> dict[str, Any]:
     order = aggregate.order
     return {
@@ -60,7 +64,7 @@ def payment_view(
         "events": [
             {"name": event.name, "at": iso_time(event.at), **details_view(event)}
             for event in events
-            if event_tx_ref(event) in {None, payment.tx_ref}
+            if event_tx_ref(event) in {None, payment.tx_ref} and event.name not in INTERNAL
         ],
     }
 

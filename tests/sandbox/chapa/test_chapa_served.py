@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from payments.signature import verify
+from payments.chapa.signature import verify
 from sandbox.chapa.control import Control
 from sandbox.chapa.server import Server
 from sandbox.chapa.settings import Settings

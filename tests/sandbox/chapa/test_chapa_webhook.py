@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from payments.signature import sign, verify
+from payments.chapa.signature import sign, verify
 from sandbox.chapa.control import Control
 from sandbox.chapa.in_process import ManualClock
 from sandbox.chapa.outbox import Message

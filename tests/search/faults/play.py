@@ -210,7 +210,7 @@ class Player:
         return send()
 
     def _picture(self, scene: Scene) -> Picture:
-        story = self.shop.story(scene.order_id)
+        story = self.shop.aggregate(scene.order_id)
         payments = sorted(story.payments, key=lambda payment: payment.created_at)
         return Picture(
             str(story.order.status),

@@ -136,7 +136,7 @@ def owed_for_coming_too_late(scene: Scene) -> None:
 
 
 def _until_due(scene: Scene) -> None:
-    due = scene.shop.story(scene.order_id).order.due_at
+    due = scene.shop.aggregate(scene.order_id).order.due_at
     assert due is not None
     scene.shop.clock.advance(due - scene.shop.now)
 

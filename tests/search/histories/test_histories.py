@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 )
 from moto import mock_aws
 
-from payments import refunds, repository
+from payments.usecases import refund as refunds, repository
 from payments.errors import IdempotencyMismatch, RefundTooLarge
 from sandbox.chapa.control import ControlError
 from sandbox.chapa.faults import ANSWER, WEBHOOK, WRONG

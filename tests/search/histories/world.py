@@ -24,15 +24,15 @@ from urllib3.exceptions import NewConnectionError
 
 from functions.reconcile import app as reconcile_app
 from operators.invariants import ClientView
-from payments import signature
-from payments.backend import Backend
-from payments.bus import Bus
+from payments.chapa import signature
+from payments.usecases.backend import Backend
+from payments.aws.bus import Bus
 from payments.errors import Busy
-from payments.publish import Publisher
-from payments.reconcile import reconcile
-from payments.repository import plain, story_in
-from payments.states import OrderStatus
-from payments.story import Story
+from payments.usecases.publish import Publisher
+from payments.usecases.reconcile import reconcile
+from payments.aws.repository import aggregate_in, plain
+from payments.domain.states import OrderStatus
+from payments.domain.aggregate import OrderAggregate
 from sandbox.chapa.faults import Call
 from sandbox.chapa.simulator import Payment as Attempt
 from sandbox.client import Response
@@ -354,7 +354,7 @@ class World(Shop):
         for item in self.items():
             if item["pk"]["S"].startswith("ORDER#"):
                 orders.setdefault(item["pk"]["S"], []).append(plain(item))
-        return [story for some in orders.values() if (story := story_in(some))]
+        return [story for some in orders.values() if (story := aggregate_in(some))]
 
     def attempt(self, tx_ref: str) -> Attempt:
         """A payment as Chapa knows it."""

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from functions.webhook.app import Notification, _notified
-from payments import refunds
-from payments.cancel import cancel
+from functions.webhook.app import _notified
+from payments.aws.queue import Message
+from payments.chapa.notification import Notification
+from payments.usecases import refund as refunds
+from payments.usecases.cancel import cancel
 from payments.errors import NotDeferred
-from payments.initialize import initialize
-from payments.reconcile import reconcile
-from payments.settle import find, settle
+from payments.usecases.initialize import initialize
+from payments.usecases.reconcile import reconcile
+from payments.usecases.settle import settle
 from sandbox.chapa.control import ControlError
 from sandbox.client import Response
 from tests.search.interleavings.explorer import Choice, Run, Task, written
@@ -32,7 +34,7 @@ class Scene:
 
     def webhook(self) -> object:
         note = Notification(event="charge.success", tx_ref=self.tx_ref)
-        return _notified(self.shop.backend, note)
+        return _notified(self.shop.backend, note, self.tx_ref)
 
     def webhook_until_heard(self) -> object:
         """Chapa sends it again when it was not answered."""
@@ -47,10 +49,10 @@ class Scene:
 
     def money_back_webhook(self) -> object:
         note = Notification(event="charge.refunded", tx_ref=self.tx_ref)
-        return _notified(self.shop.backend, note)
+        return _notified(self.shop.backend, note, self.tx_ref)
 
     def worker(self) -> object:
-        reconcile(self.shop.backend, self.order_id)
+        reconcile(self.shop.backend, Message(self.order_id))
         return None
 
     def sweep(self) -> object:
@@ -60,7 +62,7 @@ class Scene:
         return None
 
     def refresh(self) -> object:
-        story = find(self.shop.backend, self.tx_ref)
+        story = self.shop.backend.find(self.tx_ref)
         return settle(self.shop.backend, story, self.tx_ref)
 
     def click(self) -> object:
@@ -140,7 +142,7 @@ def lost(scene: Scene) -> None:
     unbegun(scene)
     scene.shop.control.add_fault("initialize", "timeout_after", seconds=1)
     scene.shop.pay(scene.order_id)
-    [payment] = scene.shop.story(scene.order_id).payments
+    [payment] = scene.shop.aggregate(scene.order_id).payments
     scene.tx_ref = payment.tx_ref
     scene.shop.clock.advance(90)
 
@@ -174,7 +176,7 @@ def replaced_and_paid_twice(scene: Scene) -> None:
     first = scene.tx_ref
     scene.shop.control.fail(first, webhook=False)
     scene.webhook()
-    _, second, _ = initialize(scene.shop.backend, scene.order_id, "abebe")
+    second = initialize(scene.shop.backend, scene.order_id, "abebe").payment
     scene.shop.control.pay(second.tx_ref, webhook=False)
     scene.shop.control.pay(first, late=True, webhook=False)
     scene.shop.clock.advance(90)

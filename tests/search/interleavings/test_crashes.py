@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from payments.states import OrderStatus, RefundStatus, StockStatus
+from payments.domain.states import OrderStatus
 from tests.search.interleavings.explorer import Choice, Run, schedules, written
 from tests.search.interleavings.scenes import (
     SCENES,
@@ -29,7 +29,7 @@ MORE_SWEEPS = 8
 IN_PART = {(applied_and_refunding, Scene.worker)}
 """Chapa tells of a refund in part by its handle only, and that can be lost."""
 
-A_PERSON_LOOKS = [(OrderStatus.PAID, StockStatus.COMMITTED, [(RefundStatus.REVIEW, 40)])]
+A_PERSON_LOOKS = [(OrderStatus.PAID, [("pending", 40)])]
 """A day later."""
 
 

@@ -18,14 +18,15 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from moto.dynamodb.models import dynamodb_backends
 
 from operators.invariants import ClientView
-from payments import repository
-from payments.backend import Backend
-from payments.domain import Decision
+from payments.aws import repository
+from payments.usecases.backend import Backend
+from payments.domain.decisions import Decision
 from payments.errors import OrderPaid, PaymentsError
-from payments.queue import order_id_in
-from payments.reconcile import reconcile
-from payments.states import OrderStatus
-from payments.story import Story
+from payments.aws.queue import Message, read_message
+from payments.usecases.reconcile import reconcile
+from payments.usecases.sweep import sweep
+from payments.domain.states import OrderStatus
+from payments.domain.aggregate import OrderAggregate
 from tests.search.interleavings.explorer import Run, Task, written
 from tests.shop import WEBHOOK_SECRET, Died, Shop, die
 
@@ -160,7 +161,7 @@ class World:
         for sweeps in range(SWEEPS):
             self.work()
             due = self.next_due()
-            if due is None:
+            if due is None or self._only_waits():
                 return Rest(sweeps, self._endings())
             self.shop.clock.advance(max(0, due - self.shop.now))
             self._chapa_pays_back()
@@ -172,6 +173,22 @@ class World:
         due = [int(item["due_at"]["N"]) for item in self._items() if _is_due_order(item)]
         return min(due, default=None)
 
+    def _only_waits(self) -> bool:
+        """Whether all that is left waits for a person or for an answer that does not come."""
+        ids = [item["order_id"]["S"] for item in self._items() if item["sk"]["S"] == "ORDER"]
+        for it in map(self.shop.aggregate, ids):
+            for record in (*it.payments, *it.refunds):
+                if record.check_at is None or record.status.value == "review":
+                    continue
+                since = record.unanswered_since
+                if since is None or self.shop.now - since < 86_400:
+                    return False
+            if it.order.due_at is not None and not [
+                r for r in (*it.payments, *it.refunds) if r.check_at is not None
+            ]:
+                return False
+        return True
+
     def _chapa_pays_back(self) -> None:
         """Within an hour, whether anybody asks or not."""
         for refund in self.shop.simulator.refunds.values():
@@ -182,17 +199,16 @@ class World:
     def _endings(self) -> list[object]:
         ids = sorted(item["order_id"]["S"] for item in self._items() if item["sk"]["S"] == "ORDER")
         return [
-            (it.order.status, it.order.stock, sorted((r.status, r.amount) for r in it.refunds))
-            for it in map(self.shop.story, ids)
+            (it.order.status, sorted((r.status.value, r.amount) for r in it.refunds))
+            for it in map(self.shop.aggregate, ids)
         ]
 
     def sweep(self) -> None:
-        backend = self.shop.backend
-        backend.queue.send_all(backend.repository.due(backend.now))
+        sweep(self.shop.backend)
 
     def work(self) -> None:
         while message := self.shop.messages.receive():
-            reconcile(self.shop.backend, order_id_in(message))
+            reconcile(self.shop.backend, read_message(message))
 
     def _items(self) -> list[dict[str, Any]]:
         rows = self._table.items.values()
@@ -203,7 +219,7 @@ class World:
         shop = self.shop
         chapa = [vars(payment) for payment in shop.simulator.payments.values()]
         state = (self._items(), chapa, shop.clock.now, shop.messages.remember(), shop.client_views)
-        return hash((repr(state), shop.backend.rules, shop.backend.settings.verify_every_seconds))
+        return hash((repr(state), shop.backend.rules, shop.backend.rules.verify_every))
 
     def _step(self, kind: str) -> str:
         outcome = self.run.step(*self.mishaps[kind]) if self.run else "done"
@@ -306,8 +322,8 @@ def _told(result: object, error: BaseException | None, asked_at: int) -> ClientV
     if isinstance(error, OrderPaid):
         return ClientView(str(error.members["order_id"]), paid=True)
     if isinstance(result, Decision):
-        result = result.story
-    if not isinstance(result, Story):
+        result = result.aggregate
+    if not isinstance(result, OrderAggregate):
         return None
     was_paid = result.order.status in {OrderStatus.PAID, OrderStatus.REFUNDED}
     return ClientView(result.order.order_id, was_paid, asked_at)
