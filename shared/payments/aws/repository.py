@@ -21,6 +21,7 @@ import random
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -45,7 +46,7 @@ from payments.domain.states import (
     RefundStatus,
     sources,
 )
-from payments.errors import Busy, CatalogueError, OutOfStock
+from payments.errors import Busy, CatalogueError, OutOfStock, UnknownSku
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -273,6 +274,70 @@ class Repository:
             for item in map(plain, page["Items"]):
                 kind, _, name = item["sk"].partition("#")
                 yield Listed(item["pk"].partition("#")[2], kind, name)
+
+    def find_by_provider_reference(self, reference: str) -> Iterator[str]:
+        """Ids of orders with a payment or refund of this Chapa reference. Reads the whole table."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="provider_reference = :ref OR provider_refund_id = :ref",
+            ExpressionAttributeValues={":ref": _serialize(reference)},
+            ProjectionExpression="pk",
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield item["pk"]["S"].removeprefix("ORDER#")
+
+    def set_product(
+        self,
+        sku: str,
+        *,
+        name: str | None = None,
+        unit_price: int | None = None,
+        currency: str | None = None,
+        for_sale: bool | None = None,
+        add: int = 0,
+    ) -> Product:
+        """Change a product, or make it when its name, price and currency are given.
+
+        Raises UnknownSku, or OutOfStock when fewer units are available than are to be removed.
+        """
+        given = {
+            "name": name,
+            "unit_price": unit_price,
+            "currency": currency,
+            "for_sale": for_sale,
+        }
+        values = {key: value for key, value in given.items() if value is not None}
+        key = _stock_key(sku)
+        if None not in (name, unit_price, currency):
+            whole = {"stocked": 0, "available": 0, "for_sale": True} | values
+            item = whole | {"sku": sku, "list_key": CATALOGUE_LIST, "list_at": sku}
+            with suppress(self._client.exceptions.ConditionalCheckFailedException):
+                self._client.put_item(**self._put(key, item)["Put"])
+        changes = {"sku": sku, "list_key": CATALOGUE_LIST, "list_at": sku} | values
+        try:
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key=key,
+                UpdateExpression="SET "
+                + ", ".join(f"#{field} = :{field}" for field in changes)
+                + " ADD stocked :add, available :add",
+                ConditionExpression="attribute_exists(pk) AND available >= :removed",
+                ExpressionAttributeNames={f"#{field}": field for field in changes},
+                ExpressionAttributeValues={
+                    ":add": _serialize(add),
+                    ":removed": _serialize(max(0, -add)),
+                    **{f":{field}": _serialize(value) for field, value in changes.items()},
+                },
+                ReturnValues="ALL_NEW",
+            )
+        except self._client.exceptions.ConditionalCheckFailedException:
+            if sku in self.products([sku]):
+                raise OutOfStock("So many units are not available.", skus=[sku]) from None
+            raise UnknownSku(
+                "The catalogue has no such product. Give --name and --price to add it.", skus=[sku]
+            ) from None
+        return product_in(plain(answer["Attributes"]))
 
     def _update_if(self, key: dict[str, Any], **update: Any) -> bool:
         """Whether the update's condition held, and no transaction was at the item."""

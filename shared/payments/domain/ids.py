@@ -2,7 +2,7 @@
 
 An order id has 12 characters. A tx_ref is the order id and 8 more characters: the order's key is
 known from it alone, its 100 random bits cannot be guessed, and its 20 characters are within what
-both versions of Chapa take (v1: 50, v2: 20).
+both versions of Chapa take (v1: 50, v2: 20). A refund id has the same shape.
 """
 
 import base64
@@ -35,12 +35,12 @@ def new_tx_ref(order_id: str, random_bytes: RandomBytes) -> str:
 
 def refund_id(tx_ref: str, key: str) -> str:
     """The same id for the same key: the key names the decision to refund."""
-    return _digest([tx_ref, key], 20)
+    return tx_ref[:12] + _digest([tx_ref, key], 8)
 
 
 def refund_reference(refund_id: str, attempt: int) -> str:
     """What names an attempt to refund at the provider; a refused reference may be used up."""
-    return refund_id if attempt == 1 else _digest([refund_id, attempt], 20)
+    return refund_id if attempt == 1 else refund_id[:12] + _digest([refund_id, attempt], 8)
 
 
 def is_order_id(text: str) -> bool:
@@ -48,7 +48,7 @@ def is_order_id(text: str) -> bool:
 
 
 def order_id_of(tx_ref: str) -> str | None:
-    """The order that a tx_ref belongs to; None when it does not have the shape of ours."""
+    """The order that a tx_ref or refund id belongs to; None when it has not the shape of ours."""
     match = _TX_REF.fullmatch(tx_ref)
     return match[1] if match else None
 

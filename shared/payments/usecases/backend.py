@@ -19,7 +19,7 @@ from payments.domain.aggregate import OrderAggregate
 from payments.domain.ids import RandomBytes, is_order_id, order_id_of
 from payments.domain.records import Payment
 from payments.domain.rules import Rules
-from payments.errors import Busy, OrderNotFound, PaymentNotFound
+from payments.errors import Busy, OrderNotFound, PaymentNotFound, RefundNotFound
 from payments.settings import Settings
 from payments.telemetry import announce
 
@@ -115,6 +115,14 @@ class Backend:
         aggregate = self.repository.read(order_id) if order_id else None
         if aggregate is None or aggregate.payment(tx_ref) is None:
             raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
+        return aggregate
+
+    def find_refund(self, refund_id: str) -> OrderAggregate:
+        """The aggregate of a refund. Raises RefundNotFound."""
+        order_id = order_id_of(refund_id)
+        aggregate = self.repository.read(order_id) if order_id else None
+        if aggregate is None or aggregate.refund(refund_id) is None:
+            raise RefundNotFound("There is no such refund.", refund_id=refund_id)
         return aggregate
 
     def attempts(self) -> Iterator[int]:

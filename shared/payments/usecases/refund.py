@@ -110,7 +110,6 @@ def _check_left(aggregate: OrderAggregate, refund: Refund, left: int) -> None:
 
 def resolve(
     backend: Backend,
-    tx_ref: str,
     refund_id: str,
     decision: RefundDecision,
     *,
@@ -119,9 +118,9 @@ def resolve(
 ) -> Refund:
     """Apply an operator's decision. A decision that was made before is returned as it is.
 
-    Raises PaymentNotFound, RefundNotFound, NotResolvable, RefundTooLarge or Busy.
+    Raises RefundNotFound, NotResolvable, RefundTooLarge or Busy.
     """
-    aggregate = backend.find(tx_ref)
+    aggregate = backend.find_refund(refund_id)
     for _ in backend.attempts():
         refund = aggregate.refund(refund_id)
         if refund is None:
@@ -139,7 +138,7 @@ def resolve(
                 aggregate, step(aggregate, refund, by, scrub(reason), backend.now)
             )
         except Stale:
-            aggregate = backend.find(tx_ref)
+            aggregate = backend.find_refund(refund_id)
             continue
         if decision is RefundDecision.RETRY:
             backend.queue.send(Message(aggregate.order.order_id), 0)

@@ -1,4 +1,4 @@
-"""Find what is due: orders go on the queue, and unpublished events down the table's stream again."""
+"""Find what is due: orders for the queue, and events that were not published in time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
