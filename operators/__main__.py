@@ -14,7 +14,6 @@ from typing import Annotated, Any
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "operators")
 
 import boto3
-import click
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
@@ -340,15 +339,11 @@ def hoisted(arguments: list[str]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    given = hoisted(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(hoisted(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
-    except typer.Exit as ended:
-        return ended.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        return REFUSED
+        app(given, prog_name="./operate")
+    except SystemExit as ended:  # Typer's own end: done, a usage error, or `typer.Exit`.
+        return int(ended.code or 0)
     except PaymentsError as error:
         members = ", ".join(f"{name}: {value}" for name, value in error.members.items())
         print(f"{error.detail} {members}".strip(), file=sys.stderr)
