@@ -1,65 +1,82 @@
-# Settings for up and demo:
+# Settings for `make up`:
 PORT ?= 4566
 CHAPA_URL ?=
 ORDER_TTL_SECONDS ?=
 PARAMS ?=
-export PORT CHAPA_URL ORDER_TTL_SECONDS PARAMS
+FRESH ?=
+export PORT CHAPA_URL ORDER_TTL_SECONDS PARAMS FRESH
 
-# Whatever virtual environment this was called from is not the one it works in.
+# The caller's virtual environment is not used.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 export SAM_CLI_TELEMETRY := 0
+export SAM_CLI_ENABLE_LANGUAGE_EXTENSIONS := 1
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PYTHON := .venv/bin/python
-# Nothing but `operate` is for anybody's AWS account.
+# Only `make operate` uses the caller's AWS account.
 LOCAL := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_ENDPOINT_URL $(PYTHON)
+TESTS := $(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo operate test nightly soak bite mutation lint setup clean
+.PHONY: help demo up down operate test lint nightly soak bite mutation runtime setup clean
 
 help:
-	@echo 'make demo    show the whole way of a payment on a local AWS'
-	@echo 'make test    check style, types and template, and run every test'
-	@echo 'make nightly the same tests, searching for hours of schedules and histories instead of a minute'
-	@echo 'make soak    thousands of orders on a local AWS where a tenth of everything goes wrong (ORDERS=2000 SEED=...)'
-	@echo 'make bite    plant known bugs one at a time, and see that a test finds each'
-	@echo 'make mutation  change the code at random, and see which changes no test notices'
-	@echo 'make up      start the local AWS and the Chapa simulator, deploy, and keep them running'
-	@echo 'make down    stop them'
-	@echo 'make lint    check style, types and template only'
-	@echo 'make clean   remove everything that was made here'
+	@echo 'Try it'
+	@echo '  make demo      run payments from start to end on a local AWS, and check each step'
+	@echo '  make up        start the local AWS and the Chapa simulator, deploy, and keep them running'
+	@echo '  make down      stop them; the next `make up` has the same tables, queues and users'
 	@echo
-	@echo 'Settings for up: PORT=4566  CHAPA_URL=http://127.0.0.1:.../v1  ORDER_TTL_SECONDS=1800'
-	@echo '                 PARAMS="Name=value ..." (any parameter of template.yaml)'
+	@echo 'Work on it'
+	@echo '  make test      lint, then run all tests'
+	@echo '  make lint      check style, types, template and workflows'
+	@echo '  make setup     install everything (the other commands install what they need)'
+	@echo '  make clean     stop everything, and delete what these commands made'
+	@echo
+	@echo 'Test it for longer'
+	@echo '  make nightly   run the tests with a search of hours instead of a minute'
+	@echo '  make soak      place thousands of orders while faults are injected (ORDERS=2000 SEED=...)'
+	@echo '  make bite      seed known bugs, one at a time, and check that a test finds each'
+	@echo '  make mutation  change the code at random, and list the changes that no test finds'
+	@echo
+	@echo 'Operate it, in the AWS account of the environment'
+	@echo '  make operate ARGS="show ORDER_ID"'
+	@echo
+	@echo 'Settings for make up: PORT=4566  CHAPA_URL=http://127.0.0.1:.../v1  ORDER_TTL_SECONDS=1800'
+	@echo '                      PARAMS="Name=value ..." (parameters of template.yaml)'
+	@echo '                      FRESH=1 (start with empty tables)'
 
-setup:
-	@sandbox/venv.sh .venv requirements.txt
-	@sandbox/venv.sh .sandbox/ministack sandbox/requirements.txt
+demo: runtime
+	@$(LOCAL) -m sandbox.demo
 
-up: setup
+up: runtime
 	@$(LOCAL) -m sandbox.stack up
 
-# Without a virtual environment nothing can have been started.
+# Without a virtual environment nothing was started.
 down:
 	@if [ -x $(PYTHON) ]; then $(LOCAL) -m sandbox.stack down; else echo 'Nothing is running.'; fi
 
-demo: setup
-	@$(LOCAL) -m sandbox.demo
-
-# With the credentials and the region of whoever calls it: make operate ARGS="show ORDER_ID"
-operate: setup
-	@PYTHONPATH=shared $(PYTHON) -m operators $(ARGS)
-
-lint: setup
-	@$(PYTHON) -m ruff check --quiet
-	@$(PYTHON) -m ruff format --check --quiet
-	@$(PYTHON) -m mypy --no-error-summary
-	@$(LOCAL) -m samcli validate --lint
-
 test: lint
-	@$(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
+	@$(TESTS)
+
+# The checks run side by side; each shows its output if it fails.
+lint: setup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint-types lint-template lint-rest
+	@echo 'No lint errors.'
+
+quietly = @output=$$($(1) 2>&1) || { printf '%s\n' "$$output"; exit 1; }
+
+.PHONY: lint-types lint-template lint-rest
+lint-types:
+	$(call quietly,$(PYTHON) -m mypy --no-error-summary)
+lint-template:
+	$(call quietly,$(LOCAL) -m samcli validate --lint)
+lint-rest:
+	$(call quietly,$(PYTHON) -m ruff check --quiet)
+	$(call quietly,$(PYTHON) -m ruff format --check --quiet)
+	$(call quietly,zizmor --quiet --offline --no-progress .github)
 
 nightly: lint
-	@NIGHTLY=1 $(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
+	@NIGHTLY=1 $(TESTS)
 
 soak: setup
 	@$(LOCAL) -m tests.soak
@@ -70,5 +87,15 @@ bite: setup
 mutation: setup
 	@$(LOCAL) -m tests.mutation $(MODULES)
 
+operate: runtime
+	@PYTHONPATH=shared $(PYTHON) -m operators $(ARGS)
+
+# What demo, up and operate need. `make setup` installs the tools of tests and lint besides.
+runtime:
+	@sandbox/venv.sh .venv sandbox/requirements.txt .sandbox/ministack sandbox/ministack.txt
+
+setup:
+	@sandbox/venv.sh .venv requirements.txt .sandbox/ministack sandbox/ministack.txt
+
 clean: down
-	@rm -rf .venv .sandbox .aws-sam .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .sandbox .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,7 +1,6 @@
-"""A client of a stack on this machine, for the demo and for the tests.
+"""A client of the stack on this machine, for the demo and the tests.
 
-Shops, customers and Chapa are heard over HTTP. What lies behind, the table, the functions and the
-queue, is reached as an operator reaches it, through AWS.
+It calls the API as a shop and its customers do, and AWS as an operator does.
 """
 
 import json
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -28,18 +28,18 @@ from sandbox.stack import CREDENTIALS, ROOT, Description
 from sandbox.stack import client as aws_client
 
 PATIENCE = 30
-"""Seconds that anything may take on a busy machine; what is done sooner is seen sooner."""
+"""Seconds to wait at most, on a busy machine."""
 
 _deserialize = TypeDeserializer().deserialize
 
 
 class TooLate(Exception):
-    """What was waited for did not come."""
+    """A condition was not met in time."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer of the API."""
+    """A response of the API."""
 
     status: int
     body: dict[str, Any]
@@ -60,23 +60,23 @@ class Stock(NamedTuple):
 
 
 class Page(HTMLParser):
-    """A page in a customer's browser: what it says, and the buttons of its form."""
+    """A page in a customer's browser, with the buttons of its form by value."""
 
-    def __init__(self, url: str, answer: requests.Response) -> None:
+    def __init__(self, url: str, response: requests.Response) -> None:
         super().__init__()
         self.url = url
-        self.status = answer.status_code
-        self.text = answer.text
+        self.status = response.status_code
+        self.text = response.text
         self.target = url
         self.buttons: dict[str, dict[str, str]] = {}
-        self.feed(answer.text)
+        self.feed(response.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.target = urljoin(self.url, told.get("action", ""))
+            self.target = urljoin(self.url, attributes.get("action", ""))
         elif tag == "button":
-            self.buttons[told["value"]] = {told["name"]: told["value"]}
+            self.buttons[attributes["value"]] = {attributes["name"]: attributes["value"]}
 
 
 class Client:
@@ -88,7 +88,7 @@ class Client:
         self._lambda = self.aws("lambda")
         self._sqs = self.aws("sqs")
         self.units: dict[str, int] = {}
-        """How many there are of each product that was put up for sale here, wherever they went."""
+        """Units of each product that `sell` added, wherever they are now."""
 
     def __enter__(self) -> Self:
         return self
@@ -98,8 +98,6 @@ class Client:
 
     def aws(self, service: str) -> Any:
         return aws_client(service, self.stack["endpoint_url"])
-
-    # A shop and its customers.
 
     def ask(
         self,
@@ -112,24 +110,24 @@ class Client:
         token: str | None = None,
         headers: Mapping[str, str | bytes] | None = None,
     ) -> Response:
-        """One request to the API, from any thread. `body` is sent as JSON, `data` as it is."""
-        told = dict(headers or {})
+        """One request to the API, thread-safe. `body` is sent as JSON, `data` as it is."""
+        sent = dict(headers or {})
         if user is not None:
             token = self.stack["users"][user]["token"]
         if token is not None:
-            told["Authorization"] = f"Bearer {token}"
+            sent["Authorization"] = f"Bearer {token}"
         with requests.Session() as session:
-            # A proxy of the machine would not know a server on it.
+            # A proxy of this machine cannot reach a server on it.
             session.trust_env = False
-            answer = session.request(
+            response = session.request(
                 method,
                 f"{self.stack['api_url']}{path}",
                 json=body,
                 data=data,
-                headers=told,
+                headers=sent,
                 timeout=PATIENCE + 30,
             )
-        return Response(answer.status_code, dict(answer.json()), answer.headers)
+        return Response(response.status_code, dict(response.json()), response.headers)
 
     def place(
         self,
@@ -159,14 +157,11 @@ class Client:
         return self.ask("GET", f"/payments/{tx_ref}{query}", user=user)
 
     def visit(self, url: str) -> Page:
-        """From any thread, as `press`."""
         return Page(url, _browse("GET", url))
 
     def press(self, page: Page, button: str) -> str:
-        """Press a button of the page's form; where the customer is sent then, if anywhere."""
+        """Press a button of the page's form. Returns the URL of the redirect, or nothing."""
         return _browse("POST", page.target, page.buttons[button]).headers.get("Location", "")
-
-    # Chapa, or somebody who pretends to be.
 
     def post_webhook(
         self, body: bytes, headers: Mapping[str, str | bytes] | None = None
@@ -174,7 +169,7 @@ class Client:
         return self.ask("POST", "/webhooks/chapa", data=body, headers=headers)
 
     def notify(self, body: bytes, *, secret: str | None = None) -> Response:
-        """A webhook signed as Chapa signs it."""
+        """Post a webhook signed as Chapa signs it."""
         signature = sign(body, secret or self.stack["webhook_secret"])
         headers = {"x-chapa-signature": signature, "content-type": "application/json"}
         return self.post_webhook(body, headers)
@@ -183,24 +178,24 @@ class Client:
         return self.ask("GET", f"/webhooks/chapa?trx_ref={tx_ref}&ref_id=APx&status=success")
 
     def calls(self, call: Call | None = None, tx_ref: str | None = None) -> list[Entry]:
-        """What Chapa was asked, or sent."""
+        """Calls that Chapa received or sent."""
         return self.chapa.journal(call, tx_ref)
 
     def refunds(self, tx_ref: str) -> list[tuple[str, str]]:
-        """Amount and status of each refund of a payment that Chapa has."""
+        """Amount and status of each refund that Chapa has for a payment."""
         return [(r["amount"], r["status"]) for r in self.chapa.payment(tx_ref)["refunds"]]
 
     def answered(self, call: Call, tx_ref: str, times: int = 1) -> list[int | None]:
-        """The codes that so many webhooks or callbacks got, once they all have been sent."""
+        """Status codes of so many webhooks or callbacks, once all have been answered."""
         entries = until(
             lambda: self.calls(call, tx_ref),
             lambda seen: len(seen) == times and all(e.status or e.error for e in seen),
-            f"{times} of {call} are answered",
+            f"{times} x {call} answered",
         )
         return [entry.status for entry in entries]
 
     def confirmed(self) -> list[Confirmed]:
-        """All that Chapa took money for, and what it gave back."""
+        """Amounts that Chapa was paid and has refunded, by payment."""
         return [
             Confirmed(
                 payment["tx_ref"],
@@ -215,10 +210,8 @@ class Client:
             if payment["status"] in {"success", "refunded", "reversed"}
         ]
 
-    # Behind the counter.
-
     def sell(self, sku: str, units: int, price: int) -> None:
-        """Put a product into the catalogue; `price` is in minor units."""
+        """Add a product to the catalogue; `price` is in minor units."""
         self.units[sku] = units
         numbers = {"unit_price": price, "available": units, "reserved": 0, "committed": 0}
         words = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": sku, "currency": "ETB"}
@@ -229,24 +222,54 @@ class Client:
         )
 
     def sweep(self) -> dict[str, int]:
-        """Run what the schedule runs every minute; its answer."""
-        answer = self._lambda.invoke(FunctionName=self.stack["functions"]["expire"])
-        with answer["Payload"] as payload:
-            told = json.loads(payload.read())
-        if "FunctionError" in answer:
-            raise RuntimeError(f"the sweep failed: {told}")
-        return dict(told)
+        """Run the function that the schedule runs every minute. Returns its result."""
+        response = self._lambda.invoke(FunctionName=self.stack["functions"]["expire"])
+        with response["Payload"] as payload:
+            result = json.loads(payload.read())
+        if "FunctionError" in response:
+            raise RuntimeError(f"the sweep failed: {result}")
+        return dict(result)
+
+    def make_due(self, order_id: str, *, expires: bool = False) -> None:
+        """Move the next check of an order, or its end, to now, and allow Chapa to be asked."""
+        order = {"pk": {"S": f"ORDER#{order_id}"}}
+        payments = self._table.query(
+            TableName=self.stack["table_name"],
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={":pk": order["pk"], ":sk": {"S": "PAYMENT#"}},
+            ConsistentRead=True,
+        )
+        for payment in payments["Items"]:
+            self._table.update_item(
+                TableName=self.stack["table_name"],
+                Key=order | {"sk": payment["sk"]},
+                UpdateExpression="REMOVE looked_at",
+                ConditionExpression="attribute_exists(pk)",
+            )
+        self._table.update_item(
+            TableName=self.stack["table_name"],
+            Key=order | {"sk": {"S": "ORDER"}},
+            UpdateExpression=f"SET due_at = :now{', expires_at = :now' * expires} ADD version :one",
+            ConditionExpression="attribute_exists(due_at)",
+            ExpressionAttributeValues={":one": {"N": "1"}, ":now": {"N": str(int(time.time()))}},
+        )
+
+    def check(self, order_id: str, *, expires: bool = False) -> None:
+        """Check an order now, unless nothing is left to check."""
+        with suppress(self._table.exceptions.ConditionalCheckFailedException):
+            self.make_due(order_id, expires=expires)
+        self.sweep()
+        self.await_worker()
 
     def stock(self, sku: str) -> Stock:
         key = {"pk": {"S": f"STOCK#{sku}"}, "sk": {"S": "STOCK"}}
-        answer = self._table.get_item(
+        item = self._table.get_item(
             TableName=self.stack["table_name"], Key=key, ConsistentRead=True
-        )
-        item = answer["Item"]
+        )["Item"]
         return Stock(*(int(item[name]["N"]) for name in Stock._fields))
 
     def ledger(self, order_id: str) -> list[str]:
-        """Names of the order's events, in the order in which they happened."""
+        """Names of the order's events, oldest first."""
         pages = self._table.get_paginator("query").paginate(
             TableName=self.stack["table_name"],
             KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
@@ -263,16 +286,16 @@ class Client:
         return [item for page in pages for item in page["Items"]]
 
     def due(self) -> list[str]:
-        """Sort keys of all in the index of what is due, now or some time: orders and events."""
+        """Sort keys of all items in the index `due`: orders and events, due now or later."""
         pages = self._table.get_paginator("scan").paginate(
             TableName=self.stack["table_name"], IndexName="due"
         )
         return [item["sk"]["S"] for page in pages for item in page["Items"]]
 
     def dump(self) -> list[dict[str, Any]]:
-        """Every item of the table: two dumps are equal when nothing was written between them.
+        """Every item of the table; two dumps are equal when nothing was written between them.
 
-        Without the marks of events, which go when they are published, in their own time.
+        The attributes that publishing an event removes are left out.
         """
         items = [{k: _deserialize(v) for k, v in raw.items()} for raw in self.items()]
         for item in items:
@@ -282,7 +305,7 @@ class Client:
         return sorted(items, key=lambda item: (item["pk"], item["sk"]))
 
     def queued(self, queue: str) -> int:
-        """Messages on the queue, those included that are being worked on or have to wait."""
+        """Number of messages on the queue, with those in flight and delayed."""
         counts = self._sqs.get_queue_attributes(
             QueueUrl=self.stack["queues"][queue], AttributeNames=["All"]
         )["Attributes"]
@@ -295,7 +318,7 @@ class Client:
         return dict(configuration["Environment"]["Variables"])
 
     def logged(self, words: str = "", function: str = "") -> Iterator[tuple[str, str]]:
-        """Log lines with these words, of one function or of all, each with its log group."""
+        """Log groups and log lines with these words, of one function or of all."""
         logs = self.aws("logs")
         pattern = {"filterPattern": f'"{words}"'} if words else {}
         for group in logs.describe_log_groups()["logGroups"]:
@@ -308,7 +331,7 @@ class Client:
                 yield from ((name, event["message"]) for event in page["events"])
 
     def operate(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
-        """What an operator types, on this stack: exit code, answer and complaint."""
+        """Run an operator's command on this stack: exit code, output and error text."""
         done = subprocess.run(
             [sys.executable, "-m", "operators", *arguments],
             cwd=ROOT,
@@ -326,8 +349,8 @@ class Client:
             text=True,
             check=False,
         )
-        answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
-        return done.returncode, answer, done.stderr
+        output: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        return done.returncode, output, done.stderr
 
     def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Response:
         return until(
@@ -337,7 +360,7 @@ class Client:
         )
 
     def await_worker(self) -> None:
-        """Until nothing waits for the worker and it has ended."""
+        """Wait until the queue of the function `reconcile` is empty."""
         until(lambda: self.queued("reconcile"), lambda n: n == 0, "the queue is empty")
 
 
@@ -351,11 +374,11 @@ def _browse(method: str, url: str, fields: Mapping[str, str] | None = None) -> r
         return session.request(method, url, data=fields, timeout=PATIENCE, allow_redirects=False)
 
 
-def until[T](look: Callable[[], T], good: Callable[[T], bool], what: str) -> T:
-    """Look until it is good. Raises TooLate with what it was."""
+def until[T](read: Callable[[], T], good: Callable[[T], bool], what: str) -> T:
+    """Read until the value is good. Raises TooLate with the last value."""
     deadline = time.monotonic() + PATIENCE
-    while not good(seen := look()):
+    while not good(seen := read()):
         if time.monotonic() > deadline:
-            raise TooLate(f"after {PATIENCE} s it is not so that {what}: {seen}")
+            raise TooLate(f"still not after {PATIENCE} s: {what}; last seen: {seen}")
         time.sleep(0.05)
     return seen

@@ -1,6 +1,6 @@
-"""Another service, which listens to the event bus of the stack on this machine.
+"""Receives events as another service would.
 
-`python -m sandbox.listener` prints what it hears from the stack that `make up` keeps running.
+`python -m sandbox.listener` prints the events of the stack that `make up` started.
 """
 
 import json
@@ -13,12 +13,12 @@ from sandbox.stack import STATE, Description, client
 class Listener:
     def __init__(self, stack: Description) -> None:
         self.heard: list[dict[str, Any]] = []
-        """Each event as EventBridge delivers it, as often as it came."""
+        """Each event as EventBridge delivered it, duplicates included."""
         self._sqs = client("sqs", stack["endpoint_url"])
         self._url = stack["queues"]["events"]
 
     def listen(self, seconds: int = 0) -> list[dict[str, Any]]:
-        """What has come since; waits for so long when there is nothing."""
+        """Events that arrived since the last call; waits so long for the first one."""
         fresh: list[dict[str, Any]] = []
         while messages := self._sqs.receive_message(
             QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=0 if fresh else seconds
@@ -35,7 +35,7 @@ class Listener:
         return fresh
 
     def about(self, order_id: str) -> list[dict[str, Any]]:
-        """Of all that was heard, the details of the events of one order, by number."""
+        """Details of all events of one order so far, by number."""
         self.listen()
         details = [event["detail"] for event in self.heard]
         mine = [detail for detail in details if detail["order_id"] == order_id]

@@ -1,7 +1,7 @@
 """Load a catalogue into a table, here or on AWS: `python -m sandbox.seed --table NAME`.
 
-Stock that is there already is never touched; names and prices follow the file. The environment's
-own AWS settings say which account's table it is.
+Names and prices follow the file; stock that exists is not changed. The account is that of the
+environment's AWS settings.
 """
 
 import argparse
@@ -20,7 +20,7 @@ CATALOGUE = Path(__file__).with_name("catalogue.json")
 
 
 def seed(client: "DynamoDBClient", table_name: str, catalogue: Path = CATALOGUE) -> int:
-    """Returns how many products the catalogue has. Raises ValueError for one that is not right."""
+    """Returns the number of products. Raises ValueError for a wrong price, currency or stock."""
     products = json.loads(catalogue.read_text())
     for product in products:
         sku, units = product["sku"], product["available"]
@@ -31,8 +31,7 @@ def seed(client: "DynamoDBClient", table_name: str, catalogue: Path = CATALOGUE)
             or type(units) is not int
             or units < 0
         ):
-            raise ValueError(f"{catalogue.name}: {sku} has no right price, currency or stock")
-        # The counters belong to the orders from the moment they exist.
+            raise ValueError(f"{catalogue.name}: {sku} has a wrong price, currency or stock")
         client.update_item(
             TableName=table_name,
             Key={"pk": {"S": f"STOCK#{sku}"}, "sk": {"S": "STOCK"}},
@@ -58,7 +57,7 @@ def seed(client: "DynamoDBClient", table_name: str, catalogue: Path = CATALOGUE)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox.seed", description=__doc__)
     parser.add_argument("--table", required=True, help="name of the table, an output of the stack")
-    parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="a JSON file like ours")
+    parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="a JSON file")
     given = parser.parse_args()
     print(f"{seed(boto3.client('dynamodb'), given.table, given.catalogue)} products.")
 

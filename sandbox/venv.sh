@@ -1,70 +1,139 @@
 #!/usr/bin/env bash
-# venv.sh DIRECTORY REQUIREMENTS...: makes a virtual environment of Python 3.13 that holds what the
-# requirement files say, unless it is there already. A set-up that was interrupted is done again.
+# venv.sh DIRECTORY REQUIREMENTS [DIRECTORY REQUIREMENTS ...]
+# Makes each virtual environment (Python 3.13) that is missing or out of date, all at the same time.
+# An interrupted set-up is done again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-unset VIRTUAL_ENV PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_USER PIP_TARGET PIP_PREFIX
+# Settings of the caller that would put packages elsewhere.
+unset VIRTUAL_ENV PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_USER PIP_TARGET PIP_PREFIX UV_PYTHON
+
+uv_version=0.13.9
+own_uv=.sandbox/uv
+log=.sandbox/setup.log
 
 say() { printf '%s\n' "$*" >&2; }
 
-# Prints the interpreter behind a candidate. It has to be run: a shim may be on the path and fail,
-# and a python in a virtual environment must not be built upon, it may be the one being replaced.
+# A requirements file with the files that its -r lines name.
+contents() {
+    local flag file
+    cat "$1"
+    while read -r flag file; do
+        if [ "$flag" = -r ]; then contents "$(dirname "$1")/$file"; fi
+    done <"$1"
+}
+
+# Once `make test` has installed everything, `make demo` does not go back to its few packages.
+wider() {
+    local made_of=
+    if [ -f "$1/.made-of" ]; then read -r made_of <"$1/.made-of" || true; fi
+    if [ -f "$made_of" ] && [[ $(<"$made_of") == *"-r $2"* ]]; then echo "$made_of"; else echo "$2"; fi
+}
+
+stamp() {
+    echo "$1"
+    contents "$1"
+}
+
+up_to_date() {
+    [ -f "$1/.made-of" ] && [ "$(<"$1/.made-of")" = "$(stamp "$(wider "$1" "$2")")" ] &&
+        "$1/bin/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null
+}
+
+all_up_to_date() {
+    while [ $# -gt 0 ]; do
+        up_to_date "$1" "$2" || return 1
+        shift 2
+    done
+}
+
+# Interpreters on the path and in pyenv. Each has to be tried: a shim may be on the path and fail.
+pythons() {
+    local root
+    type -ap "$@" || true
+    if root=$(pyenv root 2>/dev/null); then printf '%s\n' "$root"/versions/3.*/bin/python3; fi
+}
+
+# A virtual environment takes ten times as long, but Debian's Python has no pip outside of one.
+install_uv() {
+    rm -rf "$own_uv"
+    "$1" -m pip install -q --no-deps --no-compile --target "$own_uv" "uv==$uv_version" ||
+        { "$1" -m venv --clear "$own_uv" && "$own_uv/bin/python" -m pip install -q "uv==$uv_version"; }
+}
+
+find_uv() {
+    local python
+    if uv --version >/dev/null 2>&1; then
+        echo uv
+        return
+    fi
+    if [[ $("$own_uv/bin/uv" --version 2>/dev/null) != "uv $uv_version"* ]]; then
+        say "Installing uv $uv_version into $own_uv ..."
+        while IFS= read -r python; do
+            if install_uv "$python" >>"$log" 2>&1; then break; fi
+        done < <(pythons python3.13 python3 python)
+    fi
+    if [ -x "$own_uv/bin/uv" ]; then
+        echo "$own_uv/bin/uv"
+        return
+    fi
+    say "The set-up needs uv: install it, or Python 3.9 or newer with pip ($log says what was tried)."
+    return 1
+}
+
+# Prints the interpreter behind a candidate: the one of a virtual environment may be about to go.
 python_313() {
     "$1" -c '
 import os, sys
 assert sys.version_info[:2] == (3, 13)
-import ensurepip, venv
 print(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
 ' 2>/dev/null
-}
-
-candidates() {
-    if command -v uv >/dev/null; then uv python find --system 3.13 2>/dev/null || true; fi
-    type -ap python3.13 || true
-    local root
-    if root=$(pyenv root 2>/dev/null); then ls -d "$root"/versions/3.13*/bin/python3.13 2>/dev/null || true; fi
 }
 
 find_python() {
     local candidate
     while IFS= read -r candidate; do
         if python_313 "$candidate"; then return; fi
-    done < <(candidates)
-    say "Python 3.13 with its venv module is needed and was not found through uv, on the path or in pyenv."
+    done < <(pythons python3.13 python3 python)
+    if "$1" python find --managed-python 3.13 2>/dev/null; then return; fi
+    say "Python 3.13 is not on this machine; uv tries to download it ..."
+    if "$1" python install 3.13 >>"$log" 2>&1 && "$1" python find --managed-python 3.13 2>/dev/null; then return; fi
+    say "Python 3.13 is needed and could not be downloaded; install it so that python3.13 is on the path."
     return 1
 }
 
-directory=$1
-shift
-python=$(find_python)
-stamp=$directory/.made-of
-wanted=$(
-    "$python" -VV
-    echo "$python"
-    # -r lines name files that count as well.
-    cat "$@" $(sed -n "s/^-r *//p" "$@")
-)
-up_to_date() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$directory/bin/python" -c '' 2>/dev/null; }
+# make_environment UV PYTHON DIRECTORY REQUIREMENTS
+make_environment() {
+    local file output started=$SECONDS
+    file=$(wider "$3" "$4")
+    say "Installing $file into $3 ..."
+    rm -rf "$3"
+    if ! output=$({ "$1" venv -q --python "$2" "$3" && "$1" pip install -q --python "$3/bin/python" -r "$file"; } 2>&1); then
+        say "$output"
+        say "Could not install $file: uv says why above. It reads its own settings, not pip's."
+        return 1
+    fi
+    stamp "$file" >"$3/.made-of"
+    say "Installed $file in $((SECONDS - started)) s."
+}
 
-if up_to_date; then exit; fi
+if all_up_to_date "$@"; then exit; fi
 mkdir -p .sandbox
 if command -v flock >/dev/null; then
-    # Two commands in a fresh clone, started together: the second one waits and finds it done.
+    # Of two commands started together in a fresh clone, the second waits and finds everything done.
     exec 9>.sandbox/setup.lock
     flock 9
-    if up_to_date; then exit; fi
 fi
-
-say "Setting up $directory ..."
-rm -rf "$directory"
-"$python" -m venv "$directory"
-arguments=()
-for file in "$@"; do arguments+=(-r "$file"); done
-log=$directory/pip.log
-if ! "$directory/bin/python" -m pip install --disable-pip-version-check --no-input -q "${arguments[@]}" >"$log" 2>&1; then
-    cat "$log" >&2
-    say "Could not install what $* asks for; pip says why above."
-    exit 1
-fi
-printf '%s\n' "$wanted" >"$stamp"
+: >"$log"
+uv=$(find_uv)
+python=$(find_python "$uv")
+jobs=()
+trap 'kill "${jobs[@]}" 2>/dev/null; exit 130' INT TERM
+while [ $# -gt 0 ]; do
+    if ! up_to_date "$1" "$2"; then
+        make_environment "$uv" "$python" "$1" "$2" &
+        jobs+=($!)
+    fi
+    shift 2
+done
+for job in "${jobs[@]}"; do wait "$job"; done

@@ -1,4 +1,4 @@
-"""What openapi.yaml says, for whoever wants to compare an answer with it."""
+"""openapi.yaml, and what an HTTP response must be by it."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -17,7 +17,7 @@ class Operation(NamedTuple):
     route: str
     """As in the template: `POST /orders`."""
     described: Mapping[str, Any]
-    """With every reference replaced by what it refers to."""
+    """With references replaced."""
 
 
 @cache
@@ -27,7 +27,7 @@ def document() -> dict[str, Any]:
 
 
 def inlined(node: Any) -> Any:
-    """The same without references; what stands beside one is kept."""
+    """The same with references replaced; keys beside a reference are kept."""
     if isinstance(node, list):
         return [inlined(each) for each in node]
     if not isinstance(node, dict):
@@ -43,7 +43,6 @@ def inlined(node: Any) -> Any:
 
 @cache
 def operations() -> dict[str, Operation]:
-    """By route."""
     found = {}
     for path, item in document()["paths"].items():
         shared = inlined(item.get("parameters", []))
@@ -55,11 +54,22 @@ def operations() -> dict[str, Operation]:
     return found
 
 
-def closed(schema: Any, *, part: bool = False) -> Any:
-    """The same schema, in which what is not described is not there.
+def problem_codes(route: str) -> set[tuple[int, str]]:
+    """Each status and problem code that the route can answer."""
+    found = set()
+    for status, response in operations()[route].described["responses"].items():
+        problem = response.get("content", {}).get("application/problem+json")
+        if problem:
+            [codes] = [part["properties"]["code"] for part in problem["schema"]["allOf"][1:]]
+            found |= {(int(status), code) for code in codes["enum"]}
+    return found
 
-    Clients must put up with more than is described, so the document leaves its schemas open; but
-    nothing may be answered that it does not describe.
+
+def closed(schema: Any, *, part: bool = False) -> Any:
+    """The same schema without unknown fields.
+
+    The document leaves its schemas open because clients must ignore unknown fields; the product
+    itself may only answer fields that are described.
     """
     if not isinstance(schema, dict):
         return schema
@@ -85,7 +95,7 @@ def _validator(route: str, status: int, media_type: str) -> Any:
 def complaints(
     route: str, status: int, headers: Mapping[str, str], body: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Everything about an answer that is not as the document says."""
+    """Each difference between a response and the document."""
     described = operations()[route].described["responses"].get(str(status))
     media_type = headers["content-type"]
     if described is None or media_type not in described["content"]:
@@ -93,25 +103,25 @@ def complaints(
         return
     for error in _validator(route, status, media_type).iter_errors(body):
         yield f"{route}: {status}: {error.json_path}: {error.message}"
-    told = {name.lower(): value for name, value in headers.items()}
-    if "retry-after" in told and "Retry-After" not in described.get("headers", {}):
+    retry_after = {name.lower(): value for name, value in headers.items()}.get("retry-after")
+    if retry_after and "Retry-After" not in described.get("headers", {}):
         yield f"{route}: {status} with Retry-After is not described"
-    if told.get("retry-after") != (str(body["retry_after"]) if "retry_after" in body else None):
+    if retry_after != (str(body["retry_after"]) if "retry_after" in body else None):
         yield f"{route}: {status}: Retry-After and retry_after differ"
 
 
 def examples(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Each example below a node, with the schema that it stands beside or in."""
+    """Each example below a node, with its schema."""
     if isinstance(node, list):
         for each in node:
             yield from examples(each)
     if not isinstance(node, dict):
         return
-    told = node.get("examples")
-    if isinstance(told, list):
-        yield from ((node, each) for each in told)
+    shown = node.get("examples")
+    if isinstance(shown, list):
+        yield from ((node, each) for each in shown)
     if "schema" in node:
-        yield from ((node["schema"], each["value"]) for each in (told or {}).values())
+        yield from ((node["schema"], each["value"]) for each in (shown or {}).values())
         if "example" in node:
             yield node["schema"], node["example"]
     for name, value in node.items():

@@ -9,16 +9,13 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from warnings import catch_warnings, filterwarnings
 
 import boto3
 from botocore.exceptions import EndpointConnectionError
-from samcli.yamlhelper import yaml_parse
 
 from operators.invariants import ClientView, Confirmed, violations
 from payments.aws.queue import Queue
@@ -41,13 +38,13 @@ from sandbox.client import Response
 from tests import faster_moto
 from tests.contract import complaints
 from tests.environment import SETTINGS
+from tests.template import template
 
 faster_moto.install()
 
 API_KEY = "CHASECK_TEST-0123456789abcdefghij"
 WEBHOOK_SECRET = "the-webhook-secret"
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
-TEMPLATE = Path(__file__).parent.parent / "template.yaml"
 
 CATALOGUE = {
     "COFFEE-250": ("Yirgacheffe coffee, 250 g", 45_000, "ETB", 10),
@@ -56,12 +53,6 @@ CATALOGUE = {
     "LAST": ("The last one", 100, "ETB", 1),
 }
 """SKU: name, price in minor units, currency, units."""
-
-
-@cache
-def template() -> dict[str, Any]:
-    parsed: dict[str, Any] = yaml_parse(TEMPLATE.read_text())
-    return parsed
 
 
 def create_table(client: Any, name: str) -> None:

@@ -1,7 +1,8 @@
-"""What `sam build` makes is what Lambda can import: nothing is borrowed from this machine."""
+"""Lambda can import what `sam build` makes, with nothing else of this machine."""
 
-import importlib.util
+import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from sandbox.stack import FUNCTIONS, build
 from tests.environment import PROCESS, PUBLISHER, SETTINGS
 
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
-"""What Lambda's Python brings along beside the standard library."""
+"""Packages of Lambda's Python runtime."""
 
 IMPORT = """
 import json, sys
@@ -32,10 +33,7 @@ def built() -> Path:
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runtime")
     for name in RUNTIME:
-        spec = importlib.util.find_spec(name)
-        assert spec
-        assert spec.origin
-        origin = Path(spec.origin)
+        origin = Path(str(importlib.import_module(name).__file__))
         found = origin.parent if origin.name == "__init__.py" else origin
         (directory / found.name).symlink_to(found)
     return directory
@@ -44,9 +42,9 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_lambda_can_import_the_function(function: str, built: Path, runtime: Path) -> None:
     code, layer = built / f"{function.capitalize()}Function", built / "SharedLayer" / "python"
-    path = [str(directory) for directory in (code, layer, runtime)]
+    path = [str(code), str(layer), str(runtime)]
     done = subprocess.run(
-        # Neither this machine's packages (-S) nor its settings (-I) take part.
+        # -S: without this machine's packages; -I: without its settings.
         [sys.executable, "-I", "-S", "-B", "-c", IMPORT, json.dumps(path)],
         env=SETTINGS | PROCESS | (PUBLISHER if function == "publish" else {}),
         capture_output=True,
@@ -59,26 +57,20 @@ def test_lambda_can_import_the_function(function: str, built: Path, runtime: Pat
     assert all(file.startswith(str(built)) for file in ours)
 
 
-def test_the_layer_brings_what_it_is_said_to_bring_and_no_more(built: Path) -> None:
+def test_layer_holds_exactly_its_requirements(built: Path) -> None:
     layer = built / "SharedLayer" / "python"
-    wanted = {
-        line.split("==")[0].replace("-", "_").lower()
-        for line in (layer / "requirements.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    }
-    brought = {path.name.split("-")[0].lower() for path in layer.glob("*.dist-info")}
-    assert brought == wanted
+    pinned = re.findall(r"^([\w.-]+)==", (layer / "requirements.txt").read_text(), re.MULTILINE)
+    wanted = {name.replace("-", "_").lower() for name in pinned}
+    assert {path.name.split("-")[0].lower() for path in layer.glob("*.dist-info")} == wanted
 
 
-def test_the_layer_leaves_room(built: Path) -> None:
-    """Lambda takes 250 MB of function and layers together; loading less starts sooner."""
+def test_layer_is_smaller_than_30_mb(built: Path) -> None:
+    """Lambda allows 250 MB, but what is smaller starts sooner."""
     files = (built / "SharedLayer").rglob("*")
     assert sum(file.stat().st_size for file in files if file.is_file()) < 30_000_000
 
 
-def test_a_function_is_one_file(built: Path) -> None:
-    for function in FUNCTIONS:
-        directory = built / f"{function.capitalize()}Function"
-        assert [path.name for path in directory.iterdir() if path.name != "__pycache__"] == [
-            "app.py"
-        ]
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_function_is_one_file(function: str, built: Path) -> None:
+    files = (built / f"{function.capitalize()}Function").iterdir()
+    assert [path.name for path in files if path.name != "__pycache__"] == ["app.py"]

@@ -1,43 +1,69 @@
+"""The pages agree with the project. The route table of the README is generated from openapi.yaml:
+
+WRITE=1 .venv/bin/python -m pytest tests/test_readme.py
+"""
+
+import os
 import re
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from payments.errors import TABLE
+import pytest
+
 from payments.states import PAYMENT_MOVES, PaymentStatus
-from tests.shop import template
+from tests.contract import document, operations, problem_codes
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+PAGES += ["docs/architecture.md", "docs/deploy.md", "docs/operate.md"]
+ROUTES = re.compile(r"(<!-- routes: .*? -->\n)(.*)(<!-- end of routes -->)", re.DOTALL)
+ACCESS = {"token": "JWT", "signature": "HMAC signature"}
 
 
-def test_every_error_code_of_the_code_is_in_the_contract() -> None:
-    codes = {answer.code for answer in TABLE.values()} - {"refund_too_large"}  # Operators' own.
-    named = set(re.findall(r"`([a-z_]+)`", README))
-    assert codes <= named
+def route_table() -> str:
+    everywhere = set.intersection(*map(problem_codes, operations()))
+    lines = ["| Route and body | Authentication | Success | Error codes |", "|---|---|---|---|"]
+    for route, (_, operation) in operations().items():
+        content = operation.get("requestBody", {}).get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        names = [n + "?" * (n not in schema["required"]) for n in schema.get("properties", {})]
+        body = f" {{{', '.join(names)}}}" if names else ""
+        schemes = operation.get("security", document()["security"])
+        access = ACCESS[next(iter(schemes[0]))] if schemes else "none"
+        success = ", ".join(status for status in operation["responses"] if status < "300")
+        problems = groupby(sorted(problem_codes(route) - everywhere), key=itemgetter(0))
+        codes = "; ".join(f"{n} {', '.join(f'`{code}`' for _, code in g)}" for n, g in problems)
+        lines.append(f"| `{route}{body}` | {access} | {success} | {codes or 'none'} |")
+    common = " and ".join(f"{status} `{code}`" for status, code in sorted(everywhere))
+    return "\n".join([*lines, "", f"Every route can also answer {common}.", ""])
 
 
-def test_every_route_of_the_template_is_in_the_contract() -> None:
-    resources = template()["Resources"].values()
-    routes = {r["Properties"]["RouteKey"] for r in resources if r["Type"].endswith("::Route")}
-    told = set(re.findall(r"^\| `([A-Z]+ /[^`? ]+)", README, flags=re.MULTILINE))
-    assert told == routes
+def test_route_table_of_the_readme_is_generated_from_openapi() -> None:
+    text = README.read_text()
+    expected = ROUTES.sub(lambda match: f"{match[1]}{route_table()}{match[3]}", text)
+    if os.environ.get("WRITE"):
+        README.write_text(expected)
+    assert ROUTES.search(text)
+    assert README.read_text() == expected
 
 
-def test_the_diagram_shows_only_moves_that_exist() -> None:
-    diagram = README.partition("stateDiagram-v2")[2].partition("```")[0]
-    moves = re.findall(r"^ +(\w+) --> (\w+)", diagram, flags=re.MULTILINE)
+def test_state_diagram_shows_only_transitions_that_exist() -> None:
+    diagram = (ROOT / "docs/architecture.md").read_text().partition("stateDiagram-v2")[2]
+    moves = re.findall(r"^ +(\w+) --> (\w+)", diagram.partition("```")[0], re.MULTILINE)
     assert moves
     for before, after in moves:
         assert PaymentStatus(after) in PAYMENT_MOVES[PaymentStatus(before)]
 
 
-def test_every_file_that_it_names_is_there() -> None:
-    names = set(re.findall(r"\]\(([^)#:]+)\)", README))
-    modules = {f"shared/payments/{name}" for name in re.findall(r"`([a-z]+\.py)`", README)}
-    for name in names | modules:
-        assert (ROOT / name).is_file(), name
-
-
-def test_every_make_target_that_it_names_is_there() -> None:
-    targets = set(re.findall(r"make ([a-z]+)", README)) - {"make"}
-    rules = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert targets <= rules
+@pytest.mark.parametrize("page", PAGES)
+def test_links_files_and_make_targets_of_a_page_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = {(ROOT / page).parent / link for link in re.findall(r"\]\(([^)#:]+)\)", text)}
+    words = re.findall(r"`((?:\w+/)+[\w./]*|\w+\.(?:md|yaml|toml))`", text)
+    assert [
+        str(path) for path in links | {ROOT / word for word in words} if not path.exists()
+    ] == []
+    rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:`|^ +)make ([a-z]+)", text, re.MULTILINE)) <= set(rules)

@@ -1,4 +1,4 @@
-"""An imitation of Chapa's v1 API that can be told to misbehave.
+"""A simulator of Chapa's v1 API with injected faults.
 
 In one process: `create_app(Simulator(...))` is a Flask app, and webhooks wait in
 `simulator.outbox` until `deliver_due()`. Over HTTP: `python -m sandbox.chapa`, or `Server`.

@@ -6,10 +6,6 @@ import random
 import signal
 import sys
 import threading
-from pathlib import Path
-
-# The project's own package, which signs the webhooks, lies beside `sandbox`.
-sys.path.insert(0, str(Path(__file__).parents[2] / "shared"))
 
 from sandbox.chapa.server import HOST, Server
 from sandbox.chapa.settings import Settings
@@ -18,19 +14,24 @@ from sandbox.chapa.simulator import Simulator
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox.chapa", description=__doc__)
-    parser.add_argument("--port", type=int, default=8600, help="0 takes any free one")
-    parser.add_argument("--webhook-url", help="where events are posted; none: nowhere")
-    parser.add_argument("--webhook-secret", help="what they are signed with")
+    parser.add_argument(
+        "--port", type=int, default=8600, help="port to listen on (8600); 0: any free port"
+    )
+    parser.add_argument("--webhook-url", help="where webhooks are sent; without it none are sent")
+    parser.add_argument("--webhook-secret", help="secret that signs the webhooks")
     parser.add_argument(
         "--api-key",
         action="append",
         default=[],
-        help="the key to accept, may be repeated; none: any CHASECK_TEST-… or CHASECK-…",
+        help="a key to accept, can be repeated; without it any CHASECK_TEST-… or CHASECK-… key",
     )
     parser.add_argument(
-        "--retry-seconds", type=float, default=600, help="between two attempts at a webhook"
+        "--retry-seconds",
+        type=float,
+        default=600,
+        help="seconds between two attempts to send a webhook (600)",
     )
-    parser.add_argument("--seed", help="of all chance, so that it falls the same way again")
+    parser.add_argument("--seed", help="seed of all randomness, to repeat a run")
     return parser
 
 
@@ -64,4 +65,5 @@ def main() -> int:
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -34,7 +34,7 @@ RESERVED_DOMAINS = re.compile(
 
 
 class RefusedError(Exception):
-    """An answer other than success."""
+    """A response other than success."""
 
     def __init__(
         self, code: int, message: str | dict[str, list[str]], status: str | None = "failed"
@@ -45,8 +45,8 @@ class RefusedError(Exception):
 
 
 @dataclass
-class Asked:
-    """One call: who asks, for which reference, with which fields."""
+class ApiRequest:
+    """One call: its reference from the path, its fields, its key and the key's mode."""
 
     ref: str
     fields: dict[str, Any]
@@ -55,12 +55,12 @@ class Asked:
     mode: Mode = "test"
 
 
-type Answer = dict[str, Any]
+type Body = dict[str, Any]
 
 
 def blueprint(simulator: Simulator) -> Blueprint:
     api = Blueprint("v1", __name__, url_prefix="/v1")
-    routes: list[tuple[str, str, Call, Callable[[Simulator, Asked], Answer]]] = [
+    routes: list[tuple[str, str, Call, Callable[[Simulator, ApiRequest], Body]]] = [
         ("POST", "/transaction/initialize", "initialize", initialize),
         ("GET", "/transaction/verify/<path:ref>", "verify", verify),
         ("PUT", "/transaction/cancel/<path:ref>", "cancel", cancel),
@@ -68,15 +68,15 @@ def blueprint(simulator: Simulator) -> Blueprint:
         ("GET", "/refund/<path:ref>/verify", "refund_verify", refund_verify),
     ]
     for method, rule, call, act in routes:
-        view = partial(answer, simulator, call, act)
+        view = partial(handle, simulator, call, act)
         api.add_url_rule(rule, call, view, methods=[method], provide_automatic_options=False)
     return api
 
 
-def answer(
-    simulator: Simulator, call: Call, act: Callable[[Simulator, Asked], Answer], ref: str = ""
+def handle(
+    simulator: Simulator, call: Call, act: Callable[[Simulator, ApiRequest], Body], ref: str = ""
 ) -> Response:
-    """Act and answer, or go wrong in the way that was asked for."""
+    """Take effect and respond, or apply the injected fault."""
     raw = request.get_data()
     fields = read_fields(raw)
     api_key = bearer()
@@ -95,11 +95,11 @@ def answer(
     )
     response = reply({"message": "", "status": "failed", "data": None}, 200)
     if fault is None or fault.acts_first:
-        asked = Asked(ref, fields, entry, api_key)
+        sent = ApiRequest(ref, fields, entry, api_key)
         with simulator.lock:
-            response = respond(simulator, call, act, asked, raw)
+            response = respond(simulator, call, act, sent, raw)
     if fault is not None:
-        response = go_wrong(simulator, fault, response)
+        response = apply_fault(simulator, fault, response)
     entry.status = response.status_code
     return response
 
@@ -107,24 +107,24 @@ def answer(
 def respond(
     simulator: Simulator,
     call: Call,
-    act: Callable[[Simulator, Asked], Answer],
-    asked: Asked,
+    act: Callable[[Simulator, ApiRequest], Body],
+    sent: ApiRequest,
     raw: bytes,
 ) -> Response:
     switches = simulator.settings.switches
     if request.method == "GET" and raw and switches.get_with_body == "html":
         return Response(HTML.format("Bad Request"), 400, mimetype="text/html")
     try:
-        asked.mode = mode_of(simulator, asked.api_key)
+        sent.mode = mode_of(simulator, sent.api_key)
         if call == "initialize":
             require_content_type()
-        return reply(act(simulator, asked), 200)
+        return reply(act(simulator, sent), 200)
     except RefusedError as refused:
         disguised = refused.code == 400 and switches.refusals == "200"
         return reply(refused.body, 200 if disguised else refused.code)
 
 
-def go_wrong(simulator: Simulator, fault: Fault, response: Response) -> Response:
+def apply_fault(simulator: Simulator, fault: Fault, response: Response) -> Response:
     match fault.kind:
         case "timeout_before" | "timeout_after":
             simulator.hold(fault.seconds)
@@ -147,7 +147,7 @@ def go_wrong(simulator: Simulator, fault: Fault, response: Response) -> Response
     return response
 
 
-def reply(body: Answer, code: int) -> Response:
+def reply(body: Body, code: int) -> Response:
     return Response(json.dumps(body), code, mimetype="application/json")
 
 
@@ -173,11 +173,11 @@ def require_content_type() -> None:
 
 
 def read_fields(raw: bytes) -> dict[str, Any]:
-    """The fields of a JSON or form body; anything unreadable has none, as in PHP."""
+    """The fields of a JSON or form body; an unreadable body has none, as in PHP."""
     if request.mimetype == "application/json":
         try:
             parsed = json.loads(raw, parse_constant=refuse_constant)
-            # PHP reads no half of a surrogate pair, which could not be sent on either.
+            # PHP rejects half of a surrogate pair, and it cannot be encoded again.
             json.dumps(parsed, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             return {}
@@ -188,12 +188,12 @@ def read_fields(raw: bytes) -> dict[str, Any]:
 
 
 def refuse_constant(name: str) -> None:
-    """NaN and Infinity are Python's, not JSON's."""
+    """Reject NaN and Infinity, which Python accepts and JSON does not have."""
     raise ValueError(name)
 
 
 def unfolded(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """`customization[title]=x` becomes a nested object; PHP does so in forms and only there."""
+    """Turn `customization[title]=x` into a nested object, as PHP does in forms only."""
     fields: dict[str, Any] = {}
     for name, value in pairs:
         first, *rest = re.findall(r"[^\[\]]+", name) or [name]
@@ -208,7 +208,7 @@ def unfolded(pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def tx_ref_of(simulator: Simulator, call: Call, ref: str, fields: dict[str, Any]) -> str | None:
-    """Which payment a call is about, so that faults and the journal can be narrowed to it."""
+    """The payment that a call is about, for faults and the journal."""
     if call == "initialize":
         tx_ref = fields.get("tx_ref")
         return tx_ref if isinstance(tx_ref, str) else None
@@ -221,9 +221,9 @@ def tx_ref_of(simulator: Simulator, call: Call, ref: str, fields: dict[str, Any]
     return ref
 
 
-def initialize(simulator: Simulator, asked: Asked) -> Answer:
+def initialize(simulator: Simulator, sent: ApiRequest) -> Body:
     settings = simulator.settings
-    fields = {name: value for name, value in asked.fields.items() if value not in (None, "")}
+    fields = {name: value for name, value in sent.fields.items() if value not in (None, "")}
     if problems := field_problems(fields, settings.switches):
         raise RefusedError(400, problems)
     if fields["currency"] not in ("ETB", "USD"):
@@ -239,7 +239,7 @@ def initialize(simulator: Simulator, asked: Asked) -> Answer:
     texts = ("first_name", "last_name", "email", "phone_number", "callback_url", "return_url")
     payment |= {name: text_or_none(fields.get(name)) for name in texts}
     payment |= {name: text_or_none(custom.get(name)) for name in ("title", "description", "logo")}
-    opened = simulator.open(payment, asked.mode, asked.api_key)
+    opened = simulator.open(payment, sent.mode, sent.api_key)
     if opened is None:
         raise RefusedError(400, "Transaction reference has been used before")
     url = url_for("checkout.page", token=opened.token, _external=True)
@@ -251,7 +251,7 @@ def text_or_none(value: object) -> str | None:
 
 
 def amount_of(value: object) -> Decimal | None:
-    """A plain decimal, written as text or as a JSON number."""
+    """A plain decimal from a string or a JSON number; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     plain = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", str(value))
@@ -259,7 +259,7 @@ def amount_of(value: object) -> Decimal | None:
 
 
 def field_problems(fields: dict[str, Any], switches: Switches) -> dict[str, list[str]]:
-    """What Chapa would say about each field; without `strict`, only what nothing works without."""
+    """Chapa's text for each bad field; with `validation` off, only for the required ones."""
     problems: dict[str, list[str]] = {}
     required = ["amount", "currency", "tx_ref"]
     if switches.email == "required":
@@ -334,7 +334,7 @@ def customization_problems(custom: object) -> dict[str, list[str]]:
 
 
 def payment_for(simulator: Simulator, tx_ref: str, mode: Mode) -> Payment:
-    """The payment of this key's mode; a key of the other mode is told so."""
+    """The payment of this key's mode; 401 for a key of the other mode."""
     if payment := simulator.find(tx_ref, mode):
         return payment
     if other := simulator.find(tx_ref):
@@ -346,16 +346,16 @@ def payment_for(simulator: Simulator, tx_ref: str, mode: Mode) -> Payment:
     raise RefusedError(404, NOT_FOUND)
 
 
-def verify(simulator: Simulator, asked: Asked) -> Answer:
+def verify(simulator: Simulator, sent: ApiRequest) -> Body:
     switches = simulator.settings.switches
-    payment = payment_for(simulator, asked.ref, asked.mode)
-    says = simulator.faults.take("verify", payment.tx_ref, ["says"])
-    if says:
-        asked.entry.faults.append("says")
-        if says.word == "404":
+    payment = payment_for(simulator, sent.ref, sent.mode)
+    fixed = simulator.faults.take("verify", payment.tx_ref, ["says"])
+    if fixed:
+        sent.entry.faults.append("says")
+        if fixed.word == "404":
             raise unpaid(switches)
-        return details(simulator, payment, says.word)
-    hidden = simulator.look_is_hidden(payment)
+        return details(simulator, payment, fixed.word)
+    hidden = simulator.is_hidden(payment)
     cancelled_unseen = (
         payment.cancelled and not payment.paid and switches.verify_cancelled == "unpaid"
     )
@@ -363,19 +363,19 @@ def verify(simulator: Simulator, asked: Asked) -> Answer:
         if switches.verify_unpaid == "pending":
             return details(simulator, payment, "pending")
         raise unpaid(switches)
-    answer = details(simulator, payment, status_word(payment, switches))
+    body = details(simulator, payment, status_word(payment, switches))
     if wrong := simulator.faults.take("verify", payment.tx_ref, WRONG):
-        asked.entry.faults.append(wrong.kind)
+        sent.entry.faults.append(wrong.kind)
         match wrong.kind:
             case "wrong_amount":
-                answer["data"]["amount"] = amount_in_verify(wrong.amount, switches)
+                body["data"]["amount"] = amount_in_verify(wrong.amount, switches)
             case "wrong_currency":
-                answer["data"]["currency"] = wrong.currency
+                body["data"]["currency"] = wrong.currency
             case "wrong_mode":
-                answer["data"]["mode"] = "live" if payment.mode == "test" else "test"
+                body["data"]["mode"] = "live" if payment.mode == "test" else "test"
             case "wrong_tx_ref":
-                answer["data"]["tx_ref"] = wrong.value
-    return answer
+                body["data"]["tx_ref"] = wrong.value
+    return body
 
 
 def unpaid(switches: Switches) -> RefusedError:
@@ -391,7 +391,7 @@ def status_word(payment: Payment, switches: Switches) -> str:
     return payment.status
 
 
-def details(simulator: Simulator, payment: Payment, status: str | None) -> Answer:
+def details(simulator: Simulator, payment: Payment, status: str | None) -> Body:
     switches = simulator.settings.switches
     amount = payment.amount
     if switches.verify_amount == "less_charge":
@@ -432,12 +432,12 @@ def amount_in_verify(amount: Decimal, switches: Switches) -> int | float | str:
 
 
 def number(amount: Decimal) -> int | float:
-    """100 and 3.5, as PHP writes numbers."""
+    """A number as PHP writes it: 100 and 3.5."""
     return int(amount) if amount == amount.to_integral_value() else float(amount)
 
 
-def cancel(simulator: Simulator, asked: Asked) -> Answer:
-    payment = payment_for(simulator, asked.ref, asked.mode)
+def cancel(simulator: Simulator, sent: ApiRequest) -> Body:
+    payment = payment_for(simulator, sent.ref, sent.mode)
     try:
         simulator.cancel(payment, by_merchant=True)
     except NotNowError as error:
@@ -446,10 +446,10 @@ def cancel(simulator: Simulator, asked: Asked) -> Answer:
     return {"message": "Transaction cancelled", "status": "success", "data": None}
 
 
-def refund(simulator: Simulator, asked: Asked) -> Answer:
+def refund(simulator: Simulator, sent: ApiRequest) -> Body:
     switches = simulator.settings.switches
-    fields = {name: value for name, value in asked.fields.items() if value not in (None, "")}
-    payment = refundable_payment(simulator, asked)
+    fields = {name: value for name, value in sent.fields.items() if value not in (None, "")}
+    payment = refundable_payment(simulator, sent)
     reference = text_or_none(fields.get("reference"))
     amount = payment.amount
     if "amount" in fields:
@@ -476,19 +476,19 @@ def refund(simulator: Simulator, asked: Asked) -> Answer:
     return refund_initiated(made, simulator.settings)
 
 
-def refundable_payment(simulator: Simulator, asked: Asked) -> Payment:
+def refundable_payment(simulator: Simulator, sent: ApiRequest) -> Payment:
     path = simulator.settings.switches.refund_path
-    payment = simulator.by_reference(asked.ref) if path != "tx_ref" else None
+    payment = simulator.by_reference(sent.ref) if path != "tx_ref" else None
     if payment is None and path != "reference":
-        payment = simulator.find(asked.ref, asked.mode)
-    if payment is None or payment.mode != asked.mode:
+        payment = simulator.find(sent.ref, sent.mode)
+    if payment is None or payment.mode != sent.mode:
         raise RefusedError(404, NOT_FOUND)
     if payment.status not in ("success", "refunded"):
         raise RefusedError(400, "Only a successful transaction can be refunded")
     return payment
 
 
-def refund_initiated(made: Refund, settings: Settings) -> Answer:
+def refund_initiated(made: Refund, settings: Settings) -> Body:
     data: dict[str, Any] = {
         "id": f"refund-{made.ref_id}",
         "chapa_reference": made.payment_reference,
@@ -518,12 +518,12 @@ def refund_initiated(made: Refund, settings: Settings) -> Answer:
     }
 
 
-def refund_verify(simulator: Simulator, asked: Asked) -> Answer:
-    found = simulator.refunds.get(asked.ref)
+def refund_verify(simulator: Simulator, sent: ApiRequest) -> Body:
+    found = simulator.refunds.get(sent.ref)
     payment = simulator.by_reference(found.payment_reference) if found else None
-    if found is None or payment is None or payment.mode != asked.mode:
+    if found is None or payment is None or payment.mode != sent.mode:
         raise RefusedError(404, "Refund not found")
-    simulator.look_at(found)
+    simulator.check_refund(found)
     return {
         "message": "Refund verified successfully",
         "status": "success",

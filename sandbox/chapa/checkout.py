@@ -1,4 +1,4 @@
-"""The hosted page on which a person pays, fails or gives up."""
+"""The hosted page with buttons to pay, to fail and to cancel."""
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -33,7 +33,7 @@ def blueprint(simulator: Simulator) -> Blueprint:
                 case "pay" if not payment.paid:
                     simulator.pay(payment)
                 case "pay":
-                    # A second press of the button; the money is here already.
+                    # A second click changes nothing.
                     pass
                 case "fail":
                     simulator.fail(payment)
@@ -43,13 +43,13 @@ def blueprint(simulator: Simulator) -> Blueprint:
                     return shown(simulator, payment, 400)
         except NotNowError:
             return shown(simulator, payment, 409)
-        return redirect(way_back(simulator, payment), 303)
+        return redirect(return_address(simulator, payment), 303)
 
     return checkout
 
 
-def way_back(simulator: Simulator, payment: Payment) -> str:
-    """The shop's return_url, or this page, which shows the outcome."""
+def return_address(simulator: Simulator, payment: Payment) -> str:
+    """The shop's return_url; without one, this page, which shows the outcome."""
     if payment.return_url is None:
         return url_for("checkout.page", token=payment.token)
     if simulator.settings.switches.return_url == "unchanged":

@@ -12,7 +12,7 @@ type Json = dict[str, Any]
 
 
 class ControlError(Exception):
-    """The simulator refused a command; the text says why."""
+    """The simulator refused a command; `text` is its reason."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{code}: {text}")
@@ -21,7 +21,7 @@ class ControlError(Exception):
 
 
 class Control:
-    """Tells a simulator what to do. Methods that act on a payment return how it is afterwards."""
+    """A client. Methods that change a payment return the payment afterwards."""
 
     def __init__(
         self, base_url: str, session: requests.Session | None = None, timeout: float = 10
@@ -29,19 +29,19 @@ class Control:
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._session = session or requests.Session()
-        # A proxy from the environment would not know a server on this machine.
+        # A proxy from the environment cannot reach a server on this machine.
         self._session.trust_env = False
 
     def settings(self) -> Json:
-        return self._ask("GET", "settings")
+        return self._request("GET", "settings")
 
     def set(self, **settings: Any) -> Json:
         """For example `set(retry_seconds=1, webhook_url=..., webhook_secret=...)`."""
-        return self._ask("PUT", "settings", settings)
+        return self._request("PUT", "settings", settings)
 
     def switch(self, **switches: str) -> Json:
         """For example `switch(verify_unpaid="pending")`."""
-        return self._ask("PUT", "settings", {"switches": switches})
+        return self._request("PUT", "settings", {"switches": switches})
 
     def add_fault(
         self,
@@ -53,41 +53,40 @@ class Control:
         chance: float = 1,
         **details: Any,
     ) -> int:
-        """A fault for the next `times` calls, or until it is removed; its id."""
-        told = {"call": call, "kind": kind, "tx_ref": tx_ref, "times": times, "chance": chance}
-        told |= details
-        return int(self._ask("POST", "faults", told)["id"])
+        """Returns the fault's id. `times=None` keeps the fault until it is removed."""
+        fault = {"call": call, "kind": kind, "tx_ref": tx_ref, "times": times, "chance": chance}
+        return int(self._request("POST", "faults", fault | details)["id"])
 
     def faults(self) -> list[Json]:
-        return list(self._ask("GET", "faults")["faults"])
+        return list(self._request("GET", "faults")["faults"])
 
     def used_faults(self) -> dict[tuple[str, str], int]:
         """How often each kind of each call was used since the last reset."""
-        used = self._ask("GET", "faults")["used"]
+        used = self._request("GET", "faults")["used"]
         return {(each["call"], each["kind"]): int(each["times"]) for each in used}
 
     def remove_fault(self, number: int) -> None:
-        self._ask("DELETE", f"faults/{number}")
+        self._request("DELETE", f"faults/{number}")
 
     def clear_faults(self) -> None:
-        self._ask("DELETE", "faults")
+        self._request("DELETE", "faults")
 
     def journal(self, call: Call | None = None, tx_ref: str | None = None) -> list[Entry]:
         wanted = {"call": call, "tx_ref": tx_ref}
-        answer = self._ask("GET", "journal", params={k: v for k, v in wanted.items() if v})
-        return [Entry(**entry) for entry in answer["entries"]]
+        found = self._request("GET", "journal", params={k: v for k, v in wanted.items() if v})
+        return [Entry(**entry) for entry in found["entries"]]
 
     def clear_journal(self) -> None:
-        self._ask("DELETE", "journal")
+        self._request("DELETE", "journal")
 
     def payments(self) -> list[Json]:
-        return list(self._ask("GET", "payments")["payments"])
+        return list(self._request("GET", "payments")["payments"])
 
     def payment(self, tx_ref: str) -> Json:
-        return self._ask("GET", f"payments/{tx_ref}")
+        return self._request("GET", f"payments/{tx_ref}")
 
     def begin(self, tx_ref: str) -> Json:
-        return self._ask("POST", "begin", {"tx_ref": tx_ref})
+        return self._request("POST", "begin", {"tx_ref": tx_ref})
 
     def pay(
         self,
@@ -98,26 +97,26 @@ class Control:
         late: bool = False,
         webhook: bool = True,
     ) -> Json:
-        """`late`: the money comes although the link is closed."""
-        told = {"tx_ref": tx_ref, "late": late, "webhook": webhook}
-        return self._ask("POST", "pay", {**told, "amount": amount, "currency": currency})
+        """With `late` it is paid even if the link is closed."""
+        flags = {"tx_ref": tx_ref, "late": late, "webhook": webhook}
+        return self._request("POST", "pay", {**flags, "amount": amount, "currency": currency})
 
     def fail(self, tx_ref: str, *, webhook: bool = True) -> Json:
-        return self._ask("POST", "fail", {"tx_ref": tx_ref, "webhook": webhook})
+        return self._request("POST", "fail", {"tx_ref": tx_ref, "webhook": webhook})
 
     def cancel(self, tx_ref: str, *, webhook: bool = True) -> Json:
-        return self._ask("POST", "cancel", {"tx_ref": tx_ref, "webhook": webhook})
+        return self._request("POST", "cancel", {"tx_ref": tx_ref, "webhook": webhook})
 
     def expire(self, tx_ref: str) -> Json:
-        return self._ask("POST", "expire", {"tx_ref": tx_ref})
+        return self._request("POST", "expire", {"tx_ref": tx_ref})
 
     def reverse(self, tx_ref: str, *, webhook: bool = True) -> Json:
-        return self._ask("POST", "reverse", {"tx_ref": tx_ref, "webhook": webhook})
+        return self._request("POST", "reverse", {"tx_ref": tx_ref, "webhook": webhook})
 
     def refund_status(self, reference: str, status: RefundStatus, *, webhook: bool = True) -> Json:
-        """`reference` is Chapa's handle of the refund, or our own."""
-        told = {"reference": reference, "status": status, "webhook": webhook}
-        return self._ask("POST", "refund_status", told)
+        """`reference` is Chapa's `ref_id` of the refund or the merchant's reference."""
+        change = {"reference": reference, "status": status, "webhook": webhook}
+        return self._request("POST", "refund_status", change)
 
     def webhook(
         self,
@@ -128,17 +127,22 @@ class Control:
         signature: Forgery | Literal["genuine"] = "genuine",
         seconds: float = 0,
     ) -> Json:
-        """Send any event; the body that is sent."""
-        told = {"event": event, "tx_ref": tx_ref, "overrides": overrides or {}}
-        answer = self._ask("POST", "webhook", {**told, "signature": signature, "seconds": seconds})
-        return dict(answer["body"])
+        """Send any event; returns its body."""
+        command = {
+            "event": event,
+            "tx_ref": tx_ref,
+            "overrides": overrides or {},
+            "signature": signature,
+            "seconds": seconds,
+        }
+        return dict(self._request("POST", "webhook", command)["body"])
 
     def refuse(self, seconds: float) -> None:
-        """Connections are refused from now on for so long, the control API's too."""
-        self._ask("POST", "refuse", {"seconds": seconds})
+        """Refuse all connections for so many seconds, those to the control API too."""
+        self._request("POST", "refuse", {"seconds": seconds})
 
     def answers(self) -> bool:
-        """Whether anybody listens there."""
+        """Whether the simulator accepts connections."""
         try:
             self.settings()
         except requests.ConnectionError:
@@ -146,26 +150,26 @@ class Control:
         return True
 
     def reset(self) -> None:
-        self._ask("POST", "reset")
+        self._request("POST", "reset")
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
         body: Json | None = None,
         params: dict[str, str] | None = None,
     ) -> Json:
-        answer = self._session.request(
+        response = self._session.request(
             method,
             f"{self.base_url}/_control/{path}",
             json=body,
             params=params,
             timeout=self._timeout,
         )
-        if not answer.ok:
+        if not response.ok:
             try:
-                text = answer.json()["error"]
+                text = response.json()["error"]
             except (ValueError, KeyError):
-                text = answer.text
-            raise ControlError(answer.status_code, text)
-        return dict(answer.json())
+                text = response.text
+            raise ControlError(response.status_code, text)
+        return dict(response.json())

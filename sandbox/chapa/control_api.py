@@ -1,27 +1,28 @@
-"""The control API, under `/_control`: what a test or a demonstration tells the simulator to do.
+"""The control API, under `/_control`: how a test or a demo steers the simulator.
 
     GET    /_control/settings                 the settings, without the secret
-    PUT    /_control/settings                 {any of the settings, "switches": {some of them}}
-    GET    /_control/faults                   the rules in force, and how often each kind was used
+    PUT    /_control/settings                 {any settings, "switches": {some of them}}
+    GET    /_control/faults                   active faults, and how often each kind was used
     POST   /_control/faults                   {"call", "kind", "tx_ref"?, "times"?, "chance"?,
                                               details}
-    DELETE /_control/faults[/<id>]            one rule, or all; with all, whoever is held is let go
+    DELETE /_control/faults[/<id>]            remove one; without id all, and release held calls
     GET    /_control/journal?call=&tx_ref=    calls received, webhooks and callbacks sent
     DELETE /_control/journal
     GET    /_control/payments[/<tx_ref>]
-    POST   /_control/begin                    {"tx_ref"}: an attempt is in progress
+    POST   /_control/begin                    {"tx_ref"}: start an attempt
     POST   /_control/pay                      {"tx_ref", "amount"?, "currency"?, "late"?,
                                               "webhook"?}
     POST   /_control/fail, cancel, reverse    {"tx_ref", "webhook"?}
-    POST   /_control/expire                   {"tx_ref"}: the link's time is over
-    POST   /_control/refund_status            {"reference", "status", "webhook"?}; ours or Chapa's
+    POST   /_control/expire                   {"tx_ref"}: the link expires now
+    POST   /_control/refund_status            {"reference", "status", "webhook"?}; the reference is
+                                              Chapa's ref_id or the merchant's
     POST   /_control/webhook                  {"tx_ref"?, "event", "overrides"?, "signature"?,
                                               "seconds"?}
-    POST   /_control/refuse                   {"seconds"}: refuse connections for so long
-    POST   /_control/reset                    forget everything
+    POST   /_control/refuse                   {"seconds"}: refuse connections for that time
+    POST   /_control/reset                    delete all state
 
-A field, switch or fault that does not exist is a 400 whose `error` names it; 404: no such payment;
-409: it cannot happen to this payment now.
+400: a field, switch or fault does not exist, `error` names it; 404: no such payment, refund or
+fault; 409: the state does not allow it.
 """
 
 import json
@@ -81,7 +82,7 @@ class Refusal(Command):
 
 
 class MissingError(Exception):
-    """Nothing has that name."""
+    """No such payment, refund or fault."""
 
 
 def blueprint(simulator: Simulator) -> Blueprint:
@@ -91,29 +92,29 @@ def blueprint(simulator: Simulator) -> Blueprint:
 
     @control.get("/journal")
     def journal() -> Response:
-        strangers = set(request.args) - {"call", "tx_ref"}
-        if strangers:
-            return _answer({"error": f"unknown filter: {', '.join(sorted(strangers))}"}, 400)
+        unknown = set(request.args) - {"call", "tx_ref"}
+        if unknown:
+            return _reply({"error": f"unknown filter: {', '.join(sorted(unknown))}"}, 400)
         entries = simulator.journal.shown(request.args.get("call"), request.args.get("tx_ref"))
-        return _answer({"entries": entries})
+        return _reply({"entries": entries})
 
     @control.delete("/journal")
     def clear_journal() -> Response:
         simulator.journal.clear()
-        return _answer({})
+        return _reply({})
 
     @control.post("/reset")
     def reset() -> Response:
         simulator.reset()
-        return _answer({})
+        return _reply({})
 
     @control.post("/refuse")
     def refuse() -> Response:
         command = Refusal.model_validate(_body())
         if simulator.refuse is None:
-            raise NotNowError("nothing listens here that could refuse")
+            raise NotNowError("the simulator runs without a server")
         simulator.refuse(command.seconds)
-        return _answer({})
+        return _reply({})
 
     @control.errorhandler(ValidationError)
     def invalid(error: ValidationError) -> Response:
@@ -121,15 +122,15 @@ def blueprint(simulator: Simulator) -> Blueprint:
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}".removeprefix(": ")
             for problem in error.errors(include_url=False, include_input=False)
         ]
-        return _answer({"error": "; ".join(problems)}, 400)
+        return _reply({"error": "; ".join(problems)}, 400)
 
     @control.errorhandler(MissingError)
     def missing(error: MissingError) -> Response:
-        return _answer({"error": str(error)}, 404)
+        return _reply({"error": str(error)}, 404)
 
     @control.errorhandler(NotNowError)
     def not_now(error: NotNowError) -> Response:
-        return _answer({"error": str(error)}, 409)
+        return _reply({"error": str(error)}, 409)
 
     return control
 
@@ -137,43 +138,43 @@ def blueprint(simulator: Simulator) -> Blueprint:
 def _settings_and_faults(control: Blueprint, simulator: Simulator) -> None:
     @control.get("/settings")
     def settings() -> Response:
-        return _answer(simulator.settings.shown())
+        return _reply(simulator.settings.shown())
 
     @control.put("/settings")
     def change_settings() -> Response:
         simulator.change_settings(_body())
-        return _answer(simulator.settings.shown())
+        return _reply(simulator.settings.shown())
 
     @control.get("/faults")
     def faults() -> Response:
-        return _answer({"faults": simulator.faults.shown(), "used": simulator.faults.used()})
+        return _reply({"faults": simulator.faults.shown(), "used": simulator.faults.used()})
 
     @control.post("/faults")
     def add_fault() -> Response:
-        return _answer({"id": simulator.faults.add(Fault.model_validate(_body()))}, 201)
+        return _reply({"id": simulator.faults.add(Fault.model_validate(_body()))}, 201)
 
     @control.delete("/faults")
     def clear_faults() -> Response:
         simulator.faults.clear()
-        simulator.let_go()
-        return _answer({})
+        simulator.release_held()
+        return _reply({})
 
     @control.delete("/faults/<int:number>")
     def remove_fault(number: int) -> Response:
         if not simulator.faults.remove(number):
-            raise MissingError(f"no fault {number}; it may be used up")
-        return _answer({})
+            raise MissingError(f"no fault {number}; it was removed or used up")
+        return _reply({})
 
 
 def _payments(control: Blueprint, simulator: Simulator) -> None:
     @control.get("/payments")
     def payments() -> Response:
         with simulator.lock:
-            return _answer({"payments": [_shown(p) for p in simulator.payments.values()]})
+            return _reply({"payments": [_shown(p) for p in simulator.payments.values()]})
 
     @control.get("/payments/<path:tx_ref>")
     def payment(tx_ref: str) -> Response:
-        return _answer(_shown(_find(simulator, tx_ref)))
+        return _reply(_shown(_find(simulator, tx_ref)))
 
     @control.post("/begin")
     def begin() -> Response:
@@ -211,7 +212,7 @@ def _payments(control: Blueprint, simulator: Simulator) -> None:
         if refund is None:
             raise MissingError(f"no refund with the reference {command.reference}")
         simulator.move_refund(refund, command.status, webhook=command.webhook)
-        return _answer(_shown(_find(simulator, refund.tx_ref)))
+        return _reply(_shown(_find(simulator, refund.tx_ref)))
 
     @control.post("/webhook")
     def webhook() -> Response:
@@ -227,18 +228,18 @@ def _payments(control: Blueprint, simulator: Simulator) -> None:
             delay=command.seconds,
             faults=("forged",) if forged else (),
         )
-        return _answer({"body": body})
+        return _reply({"body": body})
 
     def on_payment[C: OnPayment](kind: type[C], act: Callable[[Payment, C], object]) -> Response:
         command = kind.model_validate(_body())
         with simulator.lock:
             payment = _find(simulator, command.tx_ref)
             act(payment, command)
-            return _answer(_shown(payment))
+            return _reply(_shown(payment))
 
 
 def _event(simulator: Simulator, command: AnyEvent) -> dict[str, Any]:
-    """The body of the event, its status the word that belongs to its name."""
+    """The event's body; its status is the last part of the event's name."""
     status = command.event.partition(".")[2]
     if command.event.startswith("payout."):
         now = chapa_time(simulator.clock())
@@ -263,7 +264,7 @@ def _body() -> dict[str, Any]:
     return body if isinstance(body, dict) else {"body": "is not a JSON object"}
 
 
-def _answer(body: dict[str, Any], code: int = 200) -> Response:
+def _reply(body: dict[str, Any], code: int = 200) -> Response:
     return Response(json.dumps(body), code, mimetype="application/json")
 
 
@@ -293,5 +294,5 @@ def _shown_refund(refund: Refund) -> dict[str, Any]:
         "merchant_reference": refund.merchant_reference,
         "amount": events.two_places(refund.amount),
         "status": refund.status,
-        "looks": refund.looks,
+        "checks": refund.checks,
     }

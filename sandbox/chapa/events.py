@@ -12,7 +12,7 @@ type Signing = Literal["both", "constant_only", "wrong_payload", "custom"]
 
 
 def encode(body: Mapping[str, Any], style: Literal["php", "utf8"]) -> bytes:
-    """JSON without spaces; PHP's encoder escapes every slash and everything beyond ASCII."""
+    """JSON without spaces; PHP's encoder escapes every slash and every non-ASCII character."""
     if style == "utf8":
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     return json.dumps(body, separators=(",", ":")).replace("/", "\\/").encode()
@@ -40,7 +40,7 @@ def signature_headers(body: bytes, key: str, signing: Signing) -> dict[str, str]
 def forged_headers(
     body: bytes, key: str, api_key: str, noise: str, kind: Forgery
 ) -> dict[str, str]:
-    """What somebody without the secret, or with only a part of the truth, might send."""
+    """Signature headers that a forger could send."""
     match kind:
         case "missing":
             return {}

@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: which calls go wrong, how, and how often."""
+"""Injected faults: which calls go wrong, how, and how often."""
 
 import itertools
 import random
@@ -37,7 +37,6 @@ type Kind = Literal[
     "forged",
 ]
 
-# What may be said about each kind, beside what may be said about all.
 DETAILS: dict[Kind, set[str]] = {
     "timeout_before": {"seconds"},
     "timeout_after": {"seconds"},
@@ -60,6 +59,8 @@ DETAILS: dict[Kind, set[str]] = {
     "out_of_order": {"seconds"},
     "forged": {"signature"},
 }
+"""The fields that each kind takes besides `COMMON`."""
+
 ANSWER: tuple[Kind, ...] = (
     "timeout_before",
     "timeout_after",
@@ -90,13 +91,13 @@ def kinds_of(call: Call) -> tuple[Kind, ...]:
 
 
 COMMON = {"call", "kind", "tx_ref", "times", "chance"}
-"""What may be said about all kinds."""
+"""The fields that every kind takes."""
 
 
 class Fault(BaseModel):
-    """One rule: `call` goes wrong as `kind` says, for the next `times` calls (null: always).
+    """One rule: the next `times` calls go wrong as `kind` says; null: until it is removed.
 
-    With a `chance` only so many of the calls that fit go wrong; the others are none of its `times`.
+    `chance` is the share of matching calls that go wrong; a spared call does not count in `times`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -121,14 +122,14 @@ class Fault(BaseModel):
     def _details_belong_to_the_kind(self) -> Self:
         if self.kind not in kinds_of(self.call):
             raise ValueError(f"{self.call} cannot have the fault {self.kind}")
-        strangers = self.model_fields_set - DETAILS[self.kind] - COMMON
-        if strangers:
-            raise ValueError(f"{self.kind} takes no {', '.join(sorted(strangers))}")
+        unknown = self.model_fields_set - DETAILS[self.kind] - COMMON
+        if unknown:
+            raise ValueError(f"{self.kind} takes no {', '.join(sorted(unknown))}")
         return self
 
     @property
     def acts_first(self) -> bool:
-        """Whether the call has had its effect by the time it goes wrong."""
+        """Whether the call takes effect before it goes wrong."""
         return self.acts if self.acts is not None else self.kind in ACTS_FIRST
 
     def shown(self) -> dict[str, object]:
@@ -136,7 +137,7 @@ class Fault(BaseModel):
 
 
 class Faults:
-    """The rules in force, the oldest first, and how often each kind of them was used."""
+    """The active rules, oldest first, and how often each kind was used."""
 
     def __init__(self, rng: random.Random) -> None:
         self._random = rng
@@ -160,7 +161,7 @@ class Faults:
             self._rules.clear()
 
     def take(self, call: Call, tx_ref: str | None, kinds: Collection[Kind]) -> Fault | None:
-        """The oldest rule that fits and whose chance has it so, used up by one."""
+        """The oldest matching rule whose chance hits; uses up one of its `times`."""
         with self._lock:
             for number, fault in self._rules.items():
                 if fault.call != call or fault.kind not in kinds:
@@ -182,7 +183,7 @@ class Faults:
             return [{"id": number, **fault.shown()} for number, fault in self._rules.items()]
 
     def used(self) -> list[dict[str, object]]:
-        """How often each kind was used, also by rules that are gone; until `forget`."""
+        """How often each kind was used since `forget`, removed rules included."""
         with self._lock:
             return [
                 {"call": call, "kind": kind, "times": times}
@@ -196,10 +197,9 @@ class Faults:
 
 
 class DroppedError(ConnectionError):
-    """The connection ends here without an answer, with a TCP reset or after it was held.
+    """Close the connection without a response, with a TCP reset or after it was held.
 
-    A ConnectionError, because that is what the WSGI server lets through in silence; a caller in
-    the same process meets it as it is.
+    It is a ConnectionError because the WSGI server does not log those.
     """
 
     def __init__(self, *, reset: bool) -> None:

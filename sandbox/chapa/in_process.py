@@ -17,7 +17,7 @@ BASE_URL = "http://chapa.local"
 
 
 class ManualClock:
-    """Stands still until it is moved; as `hold`, `advance` makes waiting take no time."""
+    """Moves only by `advance`; given as `hold`, that makes waits take no time."""
 
     def __init__(self, now: datetime = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)) -> None:
         self.now = now
@@ -30,7 +30,7 @@ class ManualClock:
 
 
 class Adapter(HTTPAdapter):
-    """Carries a request into the app; a dropped connection is what requests makes of one."""
+    """Passes requests to the app; a dropped connection raises the error that requests raises."""
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Adapter(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         try:
-            answer = self._app.test_client().open(
+            response = self._app.test_client().open(
                 request.url or "/",
                 method=request.method,
                 headers=dict(request.headers),
@@ -58,16 +58,16 @@ class Adapter(HTTPAdapter):
                 raise requests.ConnectionError(error, request=request) from error
             raise requests.ReadTimeout(error, request=request) from error
         raw = HTTPResponse(
-            body=io.BytesIO(answer.get_data()),
-            headers=dict(answer.headers),
-            status=answer.status_code,
+            body=io.BytesIO(response.get_data()),
+            headers=dict(response.headers),
+            status=response.status_code,
             preload_content=False,
         )
         return self.build_response(request, raw)
 
 
 def session_for(simulator: Simulator) -> requests.Session:
-    """Whatever it asks of `BASE_URL` is answered by this simulator."""
+    """A session whose requests to `BASE_URL` go to this simulator."""
     session = requests.Session()
     session.trust_env = False
     session.mount(BASE_URL, Adapter(simulator))

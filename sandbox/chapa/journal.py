@@ -1,4 +1,4 @@
-"""What the simulator was asked and what it sent, without any secret."""
+"""A log of calls received and messages sent, without secrets."""
 
 import itertools
 import json
@@ -18,8 +18,8 @@ BODY_LENGTH = 10_000
 class Entry:
     """One call received, or one attempt to send a webhook or callback.
 
-    `status` is the answer's HTTP code, null when there was none; `error` says why nobody answered
-    us.
+    `status` is the HTTP status of the response, None without one; `error` names the exception of
+    a failed attempt.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Journal:
         self._secrets: set[str] = set()
 
     def hide(self, secret: str) -> None:
-        """Never show this text from now on, in any of the spellings a body may hold."""
+        """Replace this text in later entries, in each encoding that a body can have."""
         in_json = json.dumps(secret)[1:-1]
         spellings = {secret, in_json, in_json.replace("/", "\\/"), quote(secret, ""), quote(secret)}
         with self._lock:

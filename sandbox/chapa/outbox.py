@@ -1,4 +1,4 @@
-"""Webhooks and callbacks on their way, and who takes them there."""
+"""Webhooks and callbacks that wait for delivery, and the threads that deliver them."""
 
 import threading
 import time
@@ -27,14 +27,14 @@ class Message:
 
 
 type Send = Callable[[Message, float], int]
-"""Sends a message within so many seconds and returns the answer's code, or raises OSError."""
+"""Sends a message with a timeout in seconds; returns the HTTP status or raises OSError."""
 
 
 def send_over_http(message: Message, timeout: float) -> int:
-    # A proxy from the environment would not know a server on this machine.
+    # A proxy from the environment cannot reach a server on this machine.
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.request(
+        response = session.request(
             message.method,
             message.url,
             data=message.body or None,
@@ -42,22 +42,22 @@ def send_over_http(message: Message, timeout: float) -> int:
             timeout=timeout,
             allow_redirects=False,
         )
-        return answer.status_code
+        return response.status_code
 
 
 @dataclass(eq=False)
 class Delivery:
-    """One message until it is acknowledged or given up."""
+    """One message, until it is acknowledged or its attempts are used up."""
 
     message: Message
     due: datetime
     after: "Delivery | None" = None
-    """Another delivery that must have been attempted before this one."""
+    """A delivery that is attempted before this one."""
     attempts: int = 0
 
 
 class Outbox:
-    """Deliveries that are waiting, in the order in which they were put in."""
+    """Waiting deliveries, in the order in which they were added."""
 
     def __init__(
         self, journal: Journal, clock: Clock, send: Send, settings: Callable[[], Settings]
@@ -88,7 +88,7 @@ class Outbox:
             self._clearings += 1
 
     def deliver_due(self) -> list[int | None]:
-        """Attempt everything that is due now, once each, in order; the codes of the answers."""
+        """Attempt each due delivery once, in order; returns the HTTP statuses."""
         codes = []
         now = self._clock()
         while delivery := self._take(now):
@@ -96,7 +96,7 @@ class Outbox:
         return codes
 
     def deliver(self, delivery: Delivery) -> int | None:
-        """Attempt this one now, due or not: a test may choose the order."""
+        """Attempt this delivery now, due or not, so that a test can choose the order."""
         with self._changed:
             if delivery in self._waiting:
                 self._waiting.remove(delivery)
@@ -146,7 +146,7 @@ class Outbox:
             return first
 
     def take_or_wait(self, seconds: float) -> Delivery | None:
-        """The next delivery that is due, or after a wait of at most `seconds` perhaps none."""
+        """The next due delivery; waits up to `seconds`, then None."""
         if delivery := self._take(self._clock()):
             return delivery
         with self._changed:
@@ -158,19 +158,19 @@ class Outbox:
             self._changed.notify_all()
 
 
-class Courier:
-    """A few threads that empty an outbox as things fall due.
+class DeliveryThreads:
+    """Threads that send due deliveries.
 
-    More than one, so that copies of a webhook arrive at the same time, as they do from Chapa.
+    There are several, so that copies of a webhook arrive at the same time, as they do from Chapa.
     """
 
-    LOOK_SECONDS = 0.05
+    POLL_SECONDS = 0.05
 
     def __init__(self, outbox: Outbox, workers: int = 4) -> None:
         self._outbox = outbox
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._work, name=f"courier-{number}", daemon=True)
+            threading.Thread(target=self._work, name=f"delivery-{number}", daemon=True)
             for number in range(workers)
         ]
 
@@ -179,7 +179,7 @@ class Courier:
             thread.start()
 
     def stop(self, seconds: float = 0.5) -> None:
-        """Send nothing more; an attempt that takes longer than `seconds` is left behind."""
+        """Send nothing more; do not wait longer than `seconds` for running attempts."""
         self._stopping.set()
         self._outbox.wake()
         until = time.monotonic() + seconds
@@ -188,5 +188,5 @@ class Courier:
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            if delivery := self._outbox.take_or_wait(self.LOOK_SECONDS):
+            if delivery := self._outbox.take_or_wait(self.POLL_SECONDS):
                 self._outbox.deliver(delivery)

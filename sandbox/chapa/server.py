@@ -1,4 +1,4 @@
-"""The simulator behind a real socket, with its courier."""
+"""The simulator on a TCP port, with threads that deliver its webhooks."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from sandbox.chapa.app import create_app
 from sandbox.chapa.faults import DroppedError
-from sandbox.chapa.outbox import Courier
+from sandbox.chapa.outbox import DeliveryThreads
 from sandbox.chapa.simulator import Simulator
 
 HOST = "127.0.0.1"
@@ -20,27 +20,27 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Handler(WSGIRequestHandler):
-    """One request for each connection, so that none outlives a refusal or the end."""
+    """One request per connection, so that no connection outlives `refuse` or `stop`."""
 
     protocol_version = "HTTP/1.0"
 
     def connection_dropped(self, error: BaseException, environ: Any = None) -> None:  # noqa: ARG002
-        """End the connection as the fault says; an orderly shutdown would come before a reset."""
+        """Close with a TCP reset if the fault says so; an orderly shutdown would come first."""
         if isinstance(error, DroppedError) and error.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             os.close(self.connection.detach())
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """The journal has it."""
+        """Nothing: the journal has the request."""
 
 
 class Server:
-    """Listens from the moment it is made; raises OSError when the port is taken."""
+    """Listens from construction on; raises OSError when the port is taken."""
 
     def __init__(self, simulator: Simulator, port: int = 0) -> None:
         self._simulator = simulator
         self._app = create_app(simulator)
-        self._courier = Courier(simulator.outbox)
+        self._deliveries = DeliveryThreads(simulator.outbox)
         self._listener = self._listen(port)
         self.port = self._listener.port
         self._lock = threading.Lock()
@@ -55,16 +55,16 @@ class Server:
 
     def start(self) -> None:
         self._thread.start()
-        self._courier.start()
+        self._deliveries.start()
 
     def stop(self) -> None:
-        """Let go of held connections, stop listening, send nothing more."""
+        """Release held connections, stop listening, send nothing more."""
         with self._lock:
             self._simulator.stopping.set()
-        self._simulator.let_go()
+        self._simulator.release_held()
         self._listener.shutdown()
         self._thread.join()
-        self._courier.stop()
+        self._deliveries.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -79,7 +79,7 @@ class Server:
         self.stop()
 
     def _listen(self, port: int) -> BaseWSGIServer:
-        # make_server would end the program if the port were taken.
+        # make_server ends the program when the port is taken.
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind((HOST, port))
@@ -101,7 +101,7 @@ class Server:
                 self._listener = self._listen(self.port)
 
     def _refuse(self, seconds: float) -> None:
-        """Returns when nothing listens any more; whoever asked is still answered."""
+        """Returns when nothing listens; the current request still gets its response."""
         self._closed_for = seconds
         self._listener.shutdown()
         self._closed.wait()

@@ -1,4 +1,4 @@
-"""How the simulator behaves: the points on which sources about Chapa disagree, and a few numbers.
+"""Settings of the simulator: switches for contested points of Chapa's API, and a few numbers.
 
 The first value of a switch is its default. `README.md` says how sure each default is.
 """
@@ -34,9 +34,6 @@ class Switches(BaseModel):
     webhook_signature: Literal["both", "constant_only", "wrong_payload", "custom"] = "both"
     signing_key: Literal["webhook_secret", "api_key"] = "webhook_secret"
     webhook_ack: Literal["200", "2xx"] = "200"
-    webhook_delivery: Literal[
-        "once", "lost", "doubled", "failed_first", "delayed", "early", "out_of_order"
-    ] = "once"
     failed_event: Literal["sent", "none"] = "sent"
     cancel_event: Literal["sent", "none"] = "sent"
     refund_event: Literal["charge", "refund", "none"] = "charge"
@@ -51,7 +48,7 @@ class Switches(BaseModel):
 
 
 class Settings(BaseModel):
-    """Everything that can be changed while the simulator runs."""
+    """All values can be changed while the simulator runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,8 +58,8 @@ class Settings(BaseModel):
     webhook_attempts: int = Field(default=10, ge=1)
     send_timeout: float = Field(default=10, gt=0, le=60)
     link_minutes: float = Field(default=60, gt=0, le=60)
-    refund_looks: int = Field(default=2, ge=0)
-    """The look at a refund that finds it final; 0 leaves it to the control API."""
+    refund_checks: int = Field(default=2, ge=0)
+    """The number of the check that finds a refund final; 0: only the control API moves it."""
     switches: Switches = Switches()
 
     @model_validator(mode="after")
@@ -72,14 +69,14 @@ class Settings(BaseModel):
         return self
 
     def changed(self, changes: dict[str, Any]) -> Self:
-        """These settings with some replaced; switches that are not named stay as they are."""
+        """A copy with some values replaced; switches that are not given keep their values."""
         merged = {**self.model_dump(), **changes}
         if isinstance(changes.get("switches"), dict):
             merged["switches"] = {**self.switches.model_dump(), **changes["switches"]}
         return type(self).model_validate(merged)
 
     def shown(self) -> dict[str, Any]:
-        """The settings without the secret; in its place, whether there is one."""
+        """The settings without the secret; `webhook_secret_is_set` replaces it."""
         shown = self.model_dump(exclude={"webhook_secret"})
         shown["webhook_secret_is_set"] = self.webhook_secret is not None
         return shown

@@ -1,6 +1,6 @@
-"""What Chapa remembers, and what may happen to it.
+"""Chapa's state, and everything that can happen to a payment or a refund.
 
-A payment is `unpaid` until somebody tries to pay. All times are UTC.
+A payment is `unpaid` until the first attempt to pay. All times are UTC.
 """
 
 import copy
@@ -33,7 +33,7 @@ CENT = Decimal("0.01")
 
 
 class NotNowError(Exception):
-    """What is asked for cannot happen to this payment any more, or not yet."""
+    """The state of the payment does not allow this."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Refund:
     created_at: datetime
     updated_at: datetime
     status: RefundStatus = "initiated"
-    looks: int = 0
+    checks: int = 0
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Payment:
     status: Status = "unpaid"
     cancelled: bool = False
     failures: int = 0
-    hidden_looks: int = 0
+    hidden_checks: int = 0
     hidden_until: datetime | None = None
     refunds: list[Refund] = field(default_factory=list)
 
@@ -105,7 +105,7 @@ class Payment:
         return self.amount - taken
 
     def closed(self, now: datetime) -> str | None:
-        """Why nobody can pay on the link any more."""
+        """Why the link can no longer be paid; None while it can."""
         if self.paid:
             return "paid"
         if self.cancelled:
@@ -118,10 +118,10 @@ class Payment:
 
 
 class Simulator:
-    """All state of one simulator; nothing is kept outside it.
+    """All state of one simulator; there is no other.
 
-    `api_keys` empty: every well-formed key is accepted. `send` takes a webhook or callback away.
-    `hold` keeps a connection waiting. Methods that change something hold `lock` themselves.
+    Without `api_keys`, every well-formed key is accepted. `send` delivers a webhook or callback.
+    `hold` waits while a connection is held. Methods that change state take `lock` themselves.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class Simulator:
         self.lock = threading.RLock()
         self.stopping = threading.Event()
         self.refuse: Callable[[float], None] | None = None
-        """Stops listening for so many seconds; set by the server, absent in one process."""
+        """Refuses connections for so many seconds; set by the server, None in one process."""
         self._random = rng or random.SystemRandom()
         self._hold = hold or self._wait
-        self._let_go = threading.Event()
+        self._released = threading.Event()
         self._holding = threading.BoundedSemaphore(HELD_AT_ONCE)
         self.faults = Faults(self._random)
         self.journal = Journal()
@@ -153,7 +153,7 @@ class Simulator:
             self.journal.hide(key)
 
     def reset(self) -> None:
-        """Forget everything, settings included."""
+        """Delete all state and restore the first settings."""
         with self.lock:
             self.payments: dict[tuple[Mode, str], Payment] = {}
             self.refunds: dict[str, Refund] = {}
@@ -167,7 +167,7 @@ class Simulator:
                 self.journal.hide(self.settings.webhook_secret)
 
     def remember(self) -> object:
-        """All that happened so far, except what is on its way or in the journal."""
+        """A copy of all state except the outbox and the journal."""
         with self.lock:
             return copy.deepcopy(
                 (
@@ -181,7 +181,7 @@ class Simulator:
             )
 
     def return_to(self, state: Any) -> None:
-        """As it was when it was told to `remember`, with a randomness that can be set."""
+        """Restore a state that `remember` returned; needs a random generator that can be set."""
         self.reset()
         with self.lock:
             (
@@ -201,7 +201,7 @@ class Simulator:
                 self.journal.hide(self.settings.webhook_secret)
 
     def hold(self, seconds: float) -> None:
-        """Keep a caller waiting; not at all once too many wait, so that threads cannot pile up."""
+        """Wait, unless `HELD_AT_ONCE` callers already wait: threads must not pile up."""
         if self._holding.acquire(blocking=False):
             try:
                 self._hold(seconds)
@@ -209,20 +209,20 @@ class Simulator:
                 self._holding.release()
 
     def _wait(self, seconds: float) -> None:
-        let_go = self._let_go
+        released = self._released
         if not self.stopping.is_set():
-            let_go.wait(seconds)
+            released.wait(seconds)
 
-    def let_go(self) -> None:
-        """Nobody who is held now waits any longer."""
-        before, self._let_go = self._let_go, threading.Event()
+    def release_held(self) -> None:
+        """End the wait of every connection that is held now."""
+        before, self._released = self._released, threading.Event()
         before.set()
 
     def characters(self, count: int) -> str:
         return "".join(self._random.choices(ALPHANUMERIC, k=count))
 
     def open(self, payment: dict[str, Any], mode: Mode, api_key: str) -> Payment | None:
-        """A new payment with its checkout link, or None when its tx_ref has been used before."""
+        """A new payment; None when its tx_ref has been used before."""
         with self.lock:
             others = self.find(payment["tx_ref"])
             if self.settings.switches.duplicate_tx_ref == "per_mode":
@@ -256,7 +256,7 @@ class Simulator:
         return self._by_reference.get(reference)
 
     def begin(self, payment: Payment) -> None:
-        """The customer has started an attempt, and it is not over."""
+        """The customer starts an attempt that has no outcome yet."""
         with self.lock:
             self._require_open(payment)
             self._move(payment, "pending")
@@ -270,24 +270,24 @@ class Simulator:
         late: bool = False,
         webhook: bool = True,
     ) -> None:
-        """Money arrives; `late` even though the link is closed, as when an attempt was under way.
+        """The payment succeeds. With `late` even if the link is closed: the attempt began before.
 
-        Another amount or currency than was asked for is what verify and the webhook then report.
+        A given amount or currency replaces the requested one in verify and the webhook.
         """
         with self.lock:
             if payment.paid:
-                raise NotNowError("it is paid already")
+                raise NotNowError("the payment is already paid")
             if not late:
                 self._require_open(payment)
             payment.amount = amount if amount is not None else payment.amount
             payment.currency = currency or payment.currency
             self._move(payment, "success")
             if webhook:
-                self._announce(payment, "charge.success", "success")
-                self._call_back(payment, "success")
+                self._send_webhook(payment, "charge.success", "success")
+                self._send_callback(payment, "success")
 
     def fail(self, payment: Payment, *, webhook: bool = True) -> None:
-        """An attempt fails; the link stays open for another."""
+        """An attempt fails; the link stays open for the next one."""
         with self.lock:
             self._require_open(payment)
             payment.failures += 1
@@ -296,7 +296,7 @@ class Simulator:
             )
 
     def cancel(self, payment: Payment, *, by_merchant: bool = False, webhook: bool = True) -> None:
-        """The link is closed for good, by the customer or through the API."""
+        """Close the link for good, for the customer or through the API."""
         with self.lock:
             self._require_open(payment)
             payment.cancelled = True
@@ -305,17 +305,17 @@ class Simulator:
             self._give_up(payment, webhook=webhook and event == "sent")
 
     def expire(self, payment: Payment) -> None:
-        """Its hour is over now."""
+        """The link expires now."""
         with self.lock:
             payment.expires_at = min(payment.expires_at, self.clock())
 
     def reverse(self, payment: Payment, *, webhook: bool = True) -> None:
         with self.lock:
             if not payment.paid:
-                raise NotNowError("it is not paid")
+                raise NotNowError("the payment is not paid")
             self._move(payment, "reversed")
             if webhook:
-                self._announce(payment, "charge.reversed", "reversed")
+                self._send_webhook(payment, "charge.reversed", "reversed")
 
     def refund(
         self,
@@ -345,17 +345,17 @@ class Simulator:
             return refund
 
     def refund_by(self, reference: str) -> Refund | None:
-        """By Chapa's handle, or by the merchant's own reference."""
+        """Find by Chapa's `ref_id` or by the merchant's own reference."""
         by_merchant = (r for r in self.refunds.values() if r.merchant_reference == reference)
         return self.refunds.get(reference) or next(by_merchant, None)
 
-    def look_at(self, refund: Refund) -> None:
-        """Each look moves a refund on, until it is final."""
+    def check_refund(self, refund: Refund) -> None:
+        """Count a check by the merchant; a refund moves with each check until it is final."""
         with self.lock:
-            refund.looks += 1
-            if refund.status in ("refunded", "reversed") or not self.settings.refund_looks:
+            refund.checks += 1
+            if refund.status in ("refunded", "reversed") or not self.settings.refund_checks:
                 return
-            final = refund.looks >= self.settings.refund_looks
+            final = refund.checks >= self.settings.refund_checks
             self.move_refund(refund, self.settings.switches.refund_ends if final else "processing")
 
     def move_refund(self, refund: Refund, status: RefundStatus, *, webhook: bool = True) -> None:
@@ -373,15 +373,15 @@ class Simulator:
                 return
             if naming == "refund" and status in ("refunded", "reversed"):
                 event = "refund.success" if status == "refunded" else "refund.reversed"
-                self._announce(payment, event, status, refund.amount)
+                self._send_webhook(payment, event, status, refund.amount)
             elif naming == "charge" and status == "refunded":
-                self._announce(payment, "charge.refunded", status, refund.amount)
+                self._send_webhook(payment, "charge.refunded", status, refund.amount)
 
-    def look_is_hidden(self, payment: Payment) -> bool:
-        """Whether this verify does not know yet what a webhook has already told."""
+    def is_hidden(self, payment: Payment) -> bool:
+        """Whether the fault `early` hides the payment from this verify."""
         with self.lock:
-            if payment.hidden_looks > 0:
-                payment.hidden_looks -= 1
+            if payment.hidden_checks > 0:
+                payment.hidden_checks -= 1
                 return True
             return payment.hidden_until is not None and self.clock() < payment.hidden_until
 
@@ -421,6 +421,17 @@ class Simulator:
         faults: tuple[str, ...] = (),
     ) -> Delivery:
         """Put one signed event into the outbox; every attempt sends the same bytes."""
+        message = self._webhook(body, tx_ref, api_key, forged, faults)
+        return self.outbox.put(message, delay=delay, after=after)
+
+    def _webhook(
+        self,
+        body: dict[str, Any],
+        tx_ref: str | None,
+        api_key: str,
+        forged: Forgery | None,
+        faults: tuple[str, ...],
+    ) -> Message:
         switches = self.settings.switches
         url, secret = self.settings.webhook_url, self.settings.webhook_secret
         if url is None or secret is None:
@@ -432,8 +443,7 @@ class Simulator:
         else:
             signatures = events.signature_headers(raw, key, switches.webhook_signature)
         headers = {"Content-Type": "application/json", "User-Agent": "Chapa", **signatures}
-        message = Message("webhook", tx_ref, "POST", url, headers, raw, faults)
-        return self.outbox.put(message, delay=delay, after=after)
+        return Message("webhook", tx_ref, "POST", url, headers, raw, faults)
 
     def _require_open(self, payment: Payment) -> None:
         if why := payment.closed(self.clock()):
@@ -449,104 +459,73 @@ class Simulator:
         # A second failure changes no status, but it is another event.
         payment.updated_at = self.clock()
         if webhook:
-            self._announce(payment, f"charge.{FAILED}", FAILED)
+            self._send_webhook(payment, f"charge.{FAILED}", FAILED)
             if self.settings.switches.callback_on_failure == "yes":
-                self._call_back(payment, "failed")
+                self._send_callback(payment, "failed")
 
-    def _webhook_fault(self, tx_ref: str, *, success: bool) -> Fault | None:
-        kinds = WEBHOOK + SUCCESS_ONLY if success else WEBHOOK
-        standing = self.settings.switches.webhook_delivery
-        fault = self.faults.take("webhook", tx_ref, kinds)
-        if fault is None and standing != "once" and standing in kinds:
-            return Fault(call="webhook", kind=standing)
-        return fault
-
-    def _announce(
+    def _send_webhook(
         self, payment: Payment, event: str, status: str, amount: Decimal | None = None
     ) -> None:
         if self.settings.webhook_url is None:
             return
         tx_ref, key = payment.tx_ref, payment.api_key
-        fault = self._webhook_fault(tx_ref, success=event == "charge.success")
+        kinds = WEBHOOK + SUCCESS_ONLY if event == "charge.success" else WEBHOOK
+        fault = self.faults.take("webhook", tx_ref, kinds)
         body = self.event_body(payment, event, status, amount)
-        if fault is None:
-            self.send_event(body, tx_ref=tx_ref, api_key=key)
+        forged = fault.signature if fault and fault.kind == "forged" else None
+        faults = (fault.kind,) if fault else ()
+        message = self._webhook(body, tx_ref, key, forged, faults)
+        if fault and fault.kind in ("failed_first", "out_of_order"):
+            failed = {**body, "event": f"charge.{FAILED}", "status": FAILED}
+            failed["updated_at"] = chapa_time(payment.created_at)
+            stale = self._webhook(failed, tx_ref, key, None, faults)
+            in_order = fault.kind == "failed_first"
+            first = self.outbox.put(stale if in_order else message)
+            # The default of `seconds` is for faults that delay; this one delays only if asked.
+            delay = fault.seconds if "seconds" in fault.model_fields_set else 0
+            self.outbox.put(message if in_order else stale, delay=delay, after=first)
             return
-        faults = (fault.kind,)
-        failed = {**body, "event": f"charge.{FAILED}", "status": FAILED}
-        failed["updated_at"] = chapa_time(payment.created_at)
-        given = fault.model_fields_set
-        match fault.kind:
-            case "lost":
-                self._lose(Message("webhook", tx_ref, "POST", self.settings.webhook_url, {}, b""))
-            case "doubled":
-                for _ in range(fault.n):
-                    self.send_event(body, tx_ref=tx_ref, api_key=key, faults=faults)
-            case "delayed":
-                self.send_event(
-                    body, tx_ref=tx_ref, api_key=key, delay=fault.seconds, faults=faults
-                )
-            case "forged":
-                self.send_event(
-                    body, tx_ref=tx_ref, api_key=key, forged=fault.signature, faults=faults
-                )
-            case "early":
-                if "seconds" in given:
-                    payment.hidden_until = self.clock() + timedelta(seconds=fault.seconds)
-                if "n" in given or "seconds" not in given:
-                    payment.hidden_looks = fault.n
-                self.send_event(body, tx_ref=tx_ref, api_key=key, faults=faults)
-            case "failed_first":
-                first = self.send_event(failed, tx_ref=tx_ref, api_key=key, faults=faults)
-                self.send_event(body, tx_ref=tx_ref, api_key=key, after=first, faults=faults)
-            case "out_of_order":
-                first = self.send_event(body, tx_ref=tx_ref, api_key=key, faults=faults)
-                self.send_event(
-                    failed,
-                    tx_ref=tx_ref,
-                    api_key=key,
-                    after=first,
-                    delay=fault.seconds if "seconds" in given else 0,
-                    faults=faults,
-                )
+        if fault and fault.kind == "early":
+            given = fault.model_fields_set
+            if "seconds" in given:
+                payment.hidden_until = self.clock() + timedelta(seconds=fault.seconds)
+            if "n" in given or "seconds" not in given:
+                payment.hidden_checks = fault.n
+        self._deliver(message, fault)
 
-    def _call_back(self, payment: Payment, status: str) -> None:
+    def _send_callback(self, payment: Payment, status: str) -> None:
         style = self.settings.switches.callback
         if payment.callback_url is None or style == "none":
             return
         name = "tx_ref" if style == "tx_ref_name" else "trx_ref"
-        told = {name: payment.tx_ref, "ref_id": payment.reference, "status": status}
+        values = {name: payment.tx_ref, "ref_id": payment.reference, "status": status}
         url, headers, body = payment.callback_url, {"User-Agent": "Chapa"}, b""
         if style == "json":
             headers["Content-Type"] = "application/json"
-            body = events.encode(told, "php")
+            body = events.encode(values, "php")
         else:
-            url = with_query(url, told)
+            url = with_query(url, values)
         fault = self.faults.take("callback", payment.tx_ref, CALLBACK)
         faults = (fault.kind,) if fault else ()
-        message = Message("callback", payment.tx_ref, "GET", url, headers, body, faults)
-        match fault.kind if fault else None:
-            case "lost":
-                self._lose(message)
-            case "doubled" if fault:
-                for _ in range(fault.n):
-                    self.outbox.put(message)
-            case "delayed" if fault:
-                self.outbox.put(message, delay=fault.seconds)
-            case _:
-                self.outbox.put(message)
+        self._deliver(Message("callback", payment.tx_ref, "GET", url, headers, body, faults), fault)
 
-    def _lose(self, message: Message) -> None:
-        """Never sent, but written down, so that a test can see that it would have been."""
-        self.journal.add(
-            message.call,
-            message.tx_ref,
-            self.clock(),
-            method=message.method,
-            url=message.url,
-            body=message.body,
-            faults=["lost"],
-        )
+    def _deliver(self, message: Message, fault: Fault | None) -> None:
+        """Put a message into the outbox, or do with it what the fault says."""
+        if fault and fault.kind == "lost":
+            # Never sent, but in the journal, so that a test sees that it would have been.
+            self.journal.add(
+                message.call,
+                message.tx_ref,
+                self.clock(),
+                method=message.method,
+                url=message.url,
+                body=message.body,
+                faults=message.faults,
+            )
+            return
+        delay = fault.seconds if fault and fault.kind == "delayed" else 0
+        for _ in range(fault.n if fault and fault.kind == "doubled" else 1):
+            self.outbox.put(message, delay=delay)
 
 
 def chapa_time(moment: datetime) -> str:

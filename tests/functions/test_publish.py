@@ -15,7 +15,8 @@ from functions.publish import app
 from payments.bus import MOST_BYTES, SOURCE, Bus, Entry, in_calls
 from payments.publish import Publisher
 from payments.repository import EventKey
-from tests.shop import Context, Died, Shop, die, template
+from tests.shop import Context, Died, Shop, die
+from tests.template import template
 
 BUS = "chapa-payments"
 
@@ -105,7 +106,7 @@ class Service:
 
 def passes(record: Mapping[str, Any]) -> bool:
     """Whether the event source of the template lets a record through to the function."""
-    source = template()["Resources"]["LedgerEventSource"]["Properties"]
+    source = template()["Resources"]["TableStreamSource"]["Properties"]
     return any(
         _matches(record, json.loads(f["Pattern"])) for f in source["FilterCriteria"]["Filters"]
     )

@@ -186,7 +186,7 @@ def test_a_chapa_silent_for_a_day_is_a_matter_for_a_person_and_the_stock_is_kept
 
 
 def test_a_customer_who_returns_sees_the_truth_although_nobody_reports_it(shop: Shop) -> None:
-    shop.chapa.switch(webhook_delivery="lost")
+    shop.chapa.add_fault("webhook", "lost", times=None)
     order_id = shop.ordered(shop.product())
     begun = shop.initialize(order_id)
     returned_to = shop.press(shop.visit(begun["checkout_url"]), "pay")

@@ -1,175 +1,117 @@
-"""The demo: every line of it is checked, and one that does not hold cannot be overlooked."""
+"""The demo checks every line that it prints, and a false line fails the run."""
 
-import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from sandbox import demo
 from sandbox.client import Client
-from sandbox.demo import STORIES, Later, Teller, tell
-from sandbox.stack import ROOT, Description, StackError
+from sandbox.demo import SCENARIOS, Report, Scenario, play
+from sandbox.stack import ROOT, StackError
 
-COMMAND = [sys.executable, "-m", "sandbox.demo"]
-ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": "shared"}
+# A child inherits which signals its parent ignores or blocks; background jobs ignore SIGINT.
+RUN = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+runpy.run_module("sandbox.demo", run_name="__main__", alter_sys=True)
+"""
 
 
-def processes_of(directory: str) -> list[str]:
-    """Command lines of programs that work in a state directory."""
+def start(state: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", RUN, f"--state={state}", f"--svg={state}.svg"]
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": "shared"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def processes_of(directory: Path) -> list[str]:
+    """The ids of the processes that have the directory in their environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if directory.encode() in path.read_bytes():
-                found.append(path.with_name("cmdline").read_text())
-        except OSError:
-            continue
+        with suppress(OSError):
+            found += [path.parent.name] * (os.fsencode(directory) in path.read_bytes())
     return found
 
 
-def test_every_line_of_the_demo_holds_and_nothing_is_left(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, f"--state={tmp_path}"],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    assert all(str(story.__doc__) in done.stdout for story in STORIES)
-    assert "NOT SO" not in done.stdout
-    assert "\x1b" not in done.stdout
-    assert done.stdout.count("\n  ok: ") > 20
-    assert processes_of(str(tmp_path)) == []
-    assert list(tmp_path.iterdir()) == []
+def test_demo_passes_every_check_and_leaves_nothing(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with start(state) as program:
+        out, err = program.communicate()
+    assert (program.returncode, err) == (0, ""), out + err
+    places = [out.index(f"\n{each.__doc__}\n") for each in SCENARIOS]
+    assert places == sorted(places)
+    assert [text for text in ("FAILED", "\x1b") if text in out] == []
+    assert out.count("\n  ✓ ") > 20
+    assert [*processes_of(state), *state.iterdir()] == []
+    picture = Path(f"{state}.svg").read_text()
+    assert "duplicate&#160;webhook&#160;ignored" in picture
+    assert "url(http" not in picture
 
 
-def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [*COMMAND, f"--state={tmp_path}"],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as program:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
+    state = tmp_path / "state"
+    with start(state) as program:
         assert program.stdout
-        for line in program.stdout:
-            if "Deployed" in line:
-                break
-        assert processes_of(str(tmp_path)) != []
-        program.send_signal(signal.SIGINT)
-        program.stdout.read()
-    assert program.returncode == 130
-    assert processes_of(str(tmp_path)) == []
-    assert list(tmp_path.iterdir()) == []
+        # The second line is printed when the local AWS and the simulator have been started.
+        assert [program.stdout.readline() for _ in range(2)][-1]
+        assert processes_of(state) != []
+        program.send_signal(number)
+        program.communicate()
+    assert program.returncode == code
+    assert [*processes_of(state), *state.iterdir()] == []
 
 
-class Told:
-    """A teller whose words can be read."""
+def checks(*facts: bool | Exception) -> Scenario:
+    def scenario(_: Client, report: Report) -> None:
+        for number, fact in enumerate(facts):
+            if isinstance(fact, Exception):
+                raise fact
+            report.check(f"check {number}", fact, f"Line {number}", {"seen": fact})
 
-    def __init__(self) -> None:
-        self.out = io.StringIO()
-        self.teller = Teller(Console(file=self.out, highlight=False, width=200))
-
-    def tell(self, *stories: Callable[[Client, Teller], Later | None]) -> str:
-        tell(None, self.teller, stories)  # type: ignore[arg-type]
-        self.teller.console.print(self.teller.table())
-        return self.out.getvalue()
+    scenario.__doc__ = f"Scenario {facts}"
+    return scenario
 
 
-def good(_: Client, teller: Teller) -> None:
-    """All is well"""
-    teller.check("water is wet", True, "Water is wet")
-
-
-def broken(_: Client, teller: Teller) -> None:
-    """A promise is broken"""
-    teller.check("two is two", True, "Two is two")
-    teller.check("two is three", False, "Two is three", {"two": 2})
-    teller.check("never told", True, "Never told")
-
-
-def crashing(_: Client, teller: Teller) -> None:
-    """A story ends early"""
-    raise ValueError("no such thing")
-
-
-def in_two_parts(_: Client, teller: Teller) -> Later:
-    """A story takes its time"""
-    teller.check("it begins", True, "It begins")
-    return lambda: teller.check("it ends", True, "It ends")
-
-
-def test_a_line_that_does_not_hold_is_shown_and_ends_its_story_only() -> None:
-    told = Told()
-    words = told.tell(broken, good)
-    assert "NOT SO: Two is three\n    but: {'two': 2}" in words
-    assert "Never told" not in words
-    assert "ok: Water is wet" in words
-    assert "NO: two is three" in words
-    assert not told.teller.all_held
-
-
-def test_a_story_that_crashes_has_not_held() -> None:
-    told = Told()
-    words = told.tell(good, crashing)
-    assert "NOT SO: ValueError: no such thing" in words
-    assert not told.teller.all_held
-
-
-def test_a_story_that_checks_nothing_has_not_held() -> None:
-    def empty(_: Client, teller: Teller) -> None:
-        """Nothing"""
-
-    told = Told()
-    told.tell(empty)
-    assert not told.teller.all_held
-    assert not Told().teller.all_held
-
-
-def test_a_story_s_second_part_is_told_after_the_others() -> None:
-    told = Told()
-    words = told.tell(in_two_parts, good)
-    assert words.index("It begins") < words.index("Water is wet") < words.index("It ends")
-    assert told.teller.all_held
-
-
-@pytest.mark.parametrize(("story", "code"), [(good, 0), (broken, 1), (crashing, 1)])
-def test_the_exit_code_says_whether_every_line_held(
-    story: Callable[[Client, Teller], None],
+@pytest.mark.parametrize(
+    ("scenarios", "code", "expected"),
+    [
+        ([checks(True)], 0, "✓ Line 0\n"),
+        ([checks(False, True)], 1, "FAILED: Line 0\n    but: {'seen': False}\n"),
+        ([checks(False), checks(True)], 1, "✓ Line 0\n"),
+        ([checks(False), checks(True)], 1, "FAILED: check 0 "),
+        ([checks(True, ValueError("no"))], 1, "✓ Line 0\n  FAILED: ValueError: no\n"),
+        ([checks()], 1, "Not every check passed"),
+        ([], 1, ""),
+    ],
+)
+def test_exit_code_is_0_only_if_every_scenario_has_true_lines_only(
+    scenarios: list[Scenario],
     code: int,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def run(teller: Teller, state_dir: Path) -> None:
-        tell(None, teller, (story,))  # type: ignore[arg-type]
+    def run(report: Report, _: Path) -> None:
+        if not scenarios:
+            assert not report.passed
+            raise StackError("The local AWS did not start.")
+        play(None, report, tuple(scenarios))  # type: ignore[arg-type]
 
     monkeypatch.setattr(demo, "run", run)
     monkeypatch.setattr(sys, "argv", ["demo", f"--state={tmp_path}"])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert demo.main() == code
-    told = capsys.readouterr().out
-    assert ("lines held, in" in told) == (code == 0)
-    # The logs of a demo that failed are kept.
-    assert len(list(tmp_path.iterdir())) == code
-
-
-def test_a_stack_that_does_not_start_is_said_in_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(teller: Teller, state_dir: Path) -> Description:
-        raise StackError("MiniStack is not set up; run `make setup`.")
-
-    monkeypatch.setattr(demo, "run", run)
-    monkeypatch.setattr(sys, "argv", ["demo", f"--state={tmp_path}"])
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    assert demo.main() == 1
-    assert capsys.readouterr().err == "MiniStack is not set up; run `make setup`.\n"
+    out, err = capsys.readouterr()
+    assert expected in out
+    assert "Line 1" not in out
+    assert ("All checks passed in" in out) == (code == 0)
+    assert err == ("" if scenarios else "The local AWS did not start.\n")
+    assert len(list(tmp_path.iterdir())) == code  # The logs of a failed run are kept.

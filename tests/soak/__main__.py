@@ -1,10 +1,10 @@
-"""`make soak`: thousands of orders through the deployed local stack, where a tenth goes wrong.
+"""`make soak`: thousands of orders on the local stack while a tenth of Chapa's responses go wrong.
 
-Customers do what customers do, many at once. Meanwhile Chapa times out, errs, takes no connections,
-and loses, doubles, delays and forges its webhooks; banks take money back, the operator pays back
-and redrives the dead letters, and processes of functions are killed in the midst of their work.
-Then the trouble ends, the schedule gets its time, and it is checked that every promise holds, and
-that what each customer was told agrees with the table and with Chapa.
+Many customers shop at once. Meanwhile Chapa times out, fails, refuses connections, and loses,
+doubles, delays and forges its webhooks; banks reverse payments, the operator makes refunds and
+redrives dead letters, and processes of functions are killed while they work. Then the faults end,
+the schedule finishes what is open, and the soak checks every invariant, and that every response to
+a customer agrees with the table and with Chapa.
 """
 
 import argparse
@@ -18,29 +18,27 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from rich.box import ASCII2, ROUNDED, Box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from operators.invariants import StoredOrder, stored_orders, violations
-from sandbox.chapa.journal import Entry
 from sandbox.client import Client, TooLate, until
 from sandbox.listener import Listener
 from sandbox.stack import STATE, Stack, StackError
-from tests.soak.customers import PLENTIFUL, SCARCE, Customer, Life, let_live
-from tests.soak.judge import World, unpublished, untrue
-from tests.soak.story import Story
-from tests.soak.trouble import Kill, Reaper, Repeated, make_chapa_faulty
+from tests.soak.customers import PLENTIFUL, SCARCE, Customer, run_all
+from tests.soak.judge import FinalState, accepted_forgeries, findings, unpublished
+from tests.soak.trouble import ProcessKiller, Repeated, make_chapa_faulty
 
 PARAMS = {
-    # Time goes faster here: minutes of a shop are seconds.
+    # Minutes of a real shop are seconds here.
     "LeaseSeconds": "8",
     "WaitSeconds": "2",
     "LookAfterSeconds": "3,5,10",
@@ -53,346 +51,286 @@ PARAMS = {
     "ReturnUrl": "https://shop.example/thanks",
 }
 
-HIDDEN_SECONDS = "15"
-"""For how long a message is hidden whose worker was killed; it is six minutes on AWS."""
+VISIBILITY_SECONDS = "15"
+"""How long the message of a killed worker stays hidden; six minutes on AWS."""
 
-DEAD_AFTER = 1
-"""How often a message may fail; five times on AWS, and here nothing fails so often."""
+MAX_RECEIVES = 1
+"""How often a message can fail before it is a dead letter; five times on AWS."""
 
 SWEEP_SECONDS = 2.0
 REST_SECONDS = 240
-"""The longest that the schedule may take until nothing is left to be done."""
+"""The longest time until nothing is left to do after the faults have ended."""
 
-REQUESTS_AN_OUTAGE = 40
-"""To so many requests of which an answer of Chapa's goes wrong it once takes no connections."""
+REQUESTS_PER_OUTAGE = 40
+"""Chapa refuses connections once per so many requests whose Chapa responses go wrong."""
+
+FAILED = "order not reconciled"
+"""The worker's log message for an order that it will try again."""
 
 SHOWN = 50
-"""Findings that are shown; the rest stands in a file."""
+"""Findings to print; a file has all of them."""
 
 type Figure = tuple[str, int | str]
-"""Its name in plain words; two spaces before it make it a part of the one above."""
+"""Name and value; a name that starts with two spaces is a part of the figure above."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    orders: int
-    clients: int
-    seed: str
-    faults: float
-    """Percent of Chapa's answers that go wrong."""
-    kills: float
-    """Processes killed to a hundred requests of customers."""
-    ttl: int
-    """Seconds that an unpaid order keeps its stock; half an hour in a shop."""
+class Options(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    orders: PositiveInt = Field(2000, description="number of customers; each places one order")
+    clients: PositiveInt = Field(8, description="requests of customers at the same time")
+    seed: str = Field("", description="seed of all randomness; threads still vary")
+    faults: float = Field(
+        10, ge=0, le=100, description="percent of Chapa's responses that go wrong; more webhooks"
+    )
+    kills: float = Field(
+        1, ge=0, le=100, description="killed processes per hundred requests of customers"
+    )
+    ttl: PositiveInt = Field(30, description="seconds until an unpaid order expires")
 
 
 @dataclass
-class Day:
-    """What came of it."""
-
-    settings: Settings
+class SoakResult:
     customers: list[Customer] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     evidence: dict[str, Any] = field(default_factory=dict)
-    """What is needed to look into a finding; gathered only if there is one."""
+    """Data to analyse findings; empty without any."""
 
 
 class Soak:
-    """One market day on one stack. `run` returns what came of it."""
-
     def __init__(
-        self, stack: Stack, shop: Client, settings: Settings, say: Callable[[str], None]
+        self, stack: Stack, shop: Client, options: Options, say: Callable[[str], None]
     ) -> None:
-        self.day = Day(settings)
-        self._stack = stack
+        self.result = SoakResult()
+        self._options = options
         self._shop = shop
         self._say = say
-        self._reaper = Reaper(stack, settings.seed)
+        self._killer = ProcessKiller(stack, options.seed)
         self._listener = Listener(shop.stack)
         self._sweeps = self._sweeps_in_trouble = 0
         self._redriven = self._outages = 0
 
-    def run(self) -> Day:
-        self._open_the_shop()
+    def run(self) -> SoakResult:
+        self._set_up()
         started = time.monotonic()
-        self._sell()
-        sold = time.monotonic()
-        self._come_to_rest()
+        self._shop_with_faults()
+        ended = time.monotonic()
+        self._finish_open_work()
         rested = time.monotonic()
-        customers = self.day.customers
-        let_live((customer.looks_again() for customer in customers), self.day.settings.clients)
-        self._say("Everybody looked once more. Judging ...")
-        self._judge(sold - started, rested - sold)
-        return self.day
+        customers, threads = self.result.customers, self._options.clients
+        run_all((customer.check_orders() for customer in customers), threads)
+        self._say("Every customer has checked its orders. Judging ...")
+        self._judge(ended - started, rested - ended)
+        return self.result
 
-    def _open_the_shop(self) -> None:
-        settings, shop = self.day.settings, self._shop
-        prices = random.Random(f"{settings.seed}/prices")
+    def _set_up(self) -> None:
+        options, shop = self._options, self._shop
+        prices = random.Random(f"{options.seed}/prices")
         for sku, units in (PLENTIFUL | SCARCE).items():
             shop.sell(sku, units, prices.randint(100, 500_000))
         sqs, queue = shop.aws("sqs"), shop.stack["queues"]["reconcile"]
         known = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
         redrive = json.loads(known["Attributes"]["RedrivePolicy"])
-        policy = json.dumps(redrive | {"maxReceiveCount": DEAD_AFTER})
+        policy = json.dumps(redrive | {"maxReceiveCount": MAX_RECEIVES})
         sqs.set_queue_attributes(
             QueueUrl=queue,
-            Attributes={"VisibilityTimeout": HIDDEN_SECONDS, "RedrivePolicy": policy},
+            Attributes={"VisibilityTimeout": VISIBILITY_SECONDS, "RedrivePolicy": policy},
         )
-        # On a slow machine it is no fault of the webhook's that nobody answers it soon.
+        # A slow machine must not make webhooks fail.
         shop.chapa.set(send_timeout=30)
-        make_chapa_faulty(shop.chapa, settings.faults / 100)
+        make_chapa_faulty(shop.chapa, options.faults / 100)
 
-    def _sell(self) -> None:
-        settings, shop = self.day.settings, self._shop
-
-        def arriving() -> Iterator[Life[None]]:
-            for number in range(settings.orders):
-                customer = Customer(number, settings.seed, shop)
-                self.day.customers.append(customer)
-                yield customer.life()
-
-        pauses = random.Random(f"{settings.seed}/pauses")
-        outages = random.Random(f"{settings.seed}/outages")
+    def _shop_with_faults(self) -> None:
+        options, shop = self._options, self._shop
+        pauses = random.Random(f"{options.seed}/pauses")
+        outages = random.Random(f"{options.seed}/outages")
         tasks = [
             Repeated("schedule", lambda: SWEEP_SECONDS, self._sweep),
             Repeated("listener", lambda: 1.0, self._listener.listen),
             Repeated("progress", lambda: 15.0, self._progress),
-            Repeated("reaper", lambda: pauses.uniform(0, 0.5), self._reap),
-            Repeated("outage", lambda: 0.5, lambda: self._break_down(outages.uniform(0.5, 3))),
+            Repeated("killer", lambda: pauses.uniform(0, 0.5), self._kill),
+            Repeated("outage", lambda: 0.5, lambda: self._refuse(outages.uniform(0.5, 3))),
             Repeated("operator", lambda: 5.0, self._redrive),
         ]
+        for number in range(options.orders):
+            self.result.customers.append(Customer(number, options.seed, shop))
         with ExitStack() as meanwhile:
             for task in tasks:
                 meanwhile.enter_context(task)
-            let_live(arriving(), settings.clients)
+            run_all((customer.shop() for customer in self.result.customers), options.clients)
         self._progress()
         for task in tasks:
             for error in task.failures:
                 self._find(f"the {task.name} failed: {type(error).__name__}: {error}")
 
     def _sweep(self) -> None:
-        """What the schedule runs every minute; a killed sweep is followed by another."""
+        """Run the schedule's function; a killed run is followed by another."""
         began = time.time()
         try:
             self._shop.sweep()
         except RuntimeError:
-            if not any(k.function == "expire" and k.at >= began for k in self._reaper.kills):
+            if not any(k.function == "expire" and k.at >= began for k in self._killer.kills):
                 raise
         else:
             self._sweeps += 1
 
-    # Trouble comes in step with the work and not with the time: a slow machine gets on, too.
+    # The number of kills and outages follows the requests, so that a slow machine makes progress.
 
-    def _reap(self) -> None:
-        self._reaper.look()
-        if len(self._reaper.kills) < self._requests * self.day.settings.kills / 100:
-            self._reaper.strike()
+    def _kill(self) -> None:
+        self._killer.find_started()
+        if len(self._killer.kills) < self._requests * self._options.kills / 100:
+            self._killer.kill_one()
 
-    def _break_down(self, seconds: float) -> None:
-        """Chapa takes no connections for a while."""
+    def _refuse(self, seconds: float) -> None:
+        """Make Chapa refuse connections for a while."""
         chapa = self._shop.chapa
-        if self._outages < self._requests * self.day.settings.faults / 100 / REQUESTS_AN_OUTAGE:
+        if self._outages < self._requests * self._options.faults / 100 / REQUESTS_PER_OUTAGE:
             self._outages += 1
             chapa.refuse(seconds)
-            until(chapa.answers, bool, "Chapa answers")
+            until(chapa.answers, bool, "Chapa accepts connections")
 
     @property
     def _requests(self) -> int:
-        return sum(len(customer.story.heard) for customer in self.day.customers)
+        return sum(len(customer.log.calls) for customer in self.result.customers)
 
     def _redrive(self) -> None:
         if self._shop.queued("dead_letter"):
-            code, answer, complaint = self._shop.operate("redrive")
-            self._redriven += int(answer.get("redriven", 0))
+            code, output, error = self._shop.operate("redrive")
+            self._redriven += int(output.get("redriven", 0))
             if code:
-                self._find(f"the dead letters could not be redriven: {complaint}")
+                self._find(f"the redrive of the dead letters failed: {error}")
 
     def _progress(self) -> None:
-        day = self.day
-        paid = sum(bool(customer.story.paid) for customer in day.customers)
+        logs = [customer.log for customer in self.result.customers]
+        started, paid = sum(bool(log.calls) for log in logs), sum(bool(log.paid) for log in logs)
         self._say(
-            f"{len(day.customers)} of {day.settings.orders} customers came, {paid} have paid,"
-            f" {len(self._reaper.kills)} processes killed"
+            f"{started} of {len(logs)} customers have started, {paid} have paid,"
+            f" {len(self._killer.kills)} processes killed"
         )
 
-    def _come_to_rest(self) -> None:
-        """No more trouble: Chapa answers, nobody is killed, and webhooks need not come any more."""
+    def _finish_open_work(self) -> None:
+        """Without faults, and without webhooks, the schedule alone must finish everything."""
         shop = self._shop
-        self._say("The trouble is over; the schedule gets its time ...")
+        self._say("The faults have ended; the schedule finishes what is open ...")
         shop.chapa.clear_faults()
-        shop.chapa.switch(webhook_delivery="lost")
+        shop.chapa.add_fault("webhook", "lost", times=None)
         self._sweeps_in_trouble = self._sweeps
         deadline = time.monotonic() + REST_SECONDS
-        while left := self._left_to_do():
+        while left := self._open_work():
             if time.monotonic() > deadline:
-                self._find(f"after {REST_SECONDS} s of rest there are still {left}")
+                self._find(f"after {REST_SECONDS} s without faults there are still {left}")
                 return
-            self._bank_works_off_refunds()
+            self._finish_refunds_at_chapa()
             self._redrive()
             self._sweep()
-            with suppress(TooLate):  # The next round says what is left.
+            with suppress(TooLate):  # The next round reports what is left.
                 shop.await_worker()
             self._listener.listen()
             time.sleep(0.5)
 
-    def _left_to_do(self) -> str:
-        """What is still due, marked or queued; empty when nothing can happen by itself any more."""
+    def _open_work(self) -> str:
+        """What is due or queued; empty when nothing more happens by itself."""
         shop = self._shop
         due = Counter(
-            "orders to look at" if key == "ORDER" else "events to publish" for key in shop.due()
+            "orders to check" if key == "ORDER" else "events to publish" for key in shop.due()
         )
         due["messages for the worker"] = shop.queued("reconcile")
         due["dead letters"] = shop.queued("dead_letter")
-        return ", ".join(f"{number} {what}" for what, number in due.items() if number)
+        return ", ".join(f"{number} {name}" for name, number in due.items() if number)
 
-    def _bank_works_off_refunds(self) -> None:
-        """Days pass at the bank, also for a refund of which nobody kept the handle."""
+    def _finish_refunds_at_chapa(self) -> None:
+        """The bank finishes every refund, also one whose id the product never received."""
         for payment in self._shop.chapa.payments():
             for refund in payment["refunds"]:
                 if refund["status"] not in {"refunded", "reversed"}:
                     self._shop.chapa.refund_status(refund["ref_id"], "refunded", webhook=False)
 
     def _find(self, finding: str) -> None:
-        self.day.findings.append(finding)
+        self.result.findings.append(finding)
 
-    def _judge(self, selling: float, resting: float) -> None:
-        shop, day = self._shop, self.day
+    def _judge(self, seconds: float, rest_seconds: float) -> None:
+        shop, result = self._shop, self.result
         self._listener.listen(seconds=1)
-        items = shop.items()
-        orders, _ = stored_orders(items)
-        day.findings += violations(
-            items,
-            units=shop.units,
-            confirmed=shop.confirmed(),
-            settled=True,
-        )
-        world = World(
-            orders=orders,
+        state = FinalState(
+            items=shop.items(),
             at_chapa={payment["tx_ref"]: payment for payment in shop.chapa.payments()},
             units=shop.units,
-            kills=self._reaper.kills,
-            chapa_was_faulty=bool(day.settings.faults),
+            kills=self._killer.kills,
+            chapa_was_faulty=bool(self._options.faults),
         )
-        stories = [customer.story for customer in day.customers]
-        day.findings += untrue(stories, world)
+        logs = [customer.log for customer in result.customers]
         published = [str(event["detail"]["id"]) for event in self._listener.heard]
-        day.findings += unpublished(orders, published)
         webhooks = shop.calls("webhook")
-        day.findings += believed(webhooks)
-        day.findings += [
-            f"a function failed for a reason of its own: {line.get('exception')}"
-            for line in logged(shop, "bug")
-            if line.get("message") == "bug"
+        result.findings += findings(logs, state)
+        result.findings += unpublished(state.orders, published)
+        result.findings += accepted_forgeries(webhooks)
+        result.findings += [
+            f"a function failed with an exception: {line.get('exception')}"
+            for line in log_lines(shop, "bug")
         ]
-        if day.findings:
-            day.evidence |= {
-                "findings": day.findings,
-                "stories": stories,
-                "items": items,
-                "at_chapa": world.at_chapa,
-                "kills": self._reaper.kills,
+        if result.findings:
+            result.evidence |= {
+                "findings": result.findings,
+                "customers": logs,
+                "items": state.items,
+                "at_chapa": state.at_chapa,
+                "kills": state.kills,
                 "journal": shop.calls(),
                 "logs": [*shop.logged()],
             }
-        day.figures = [
-            *told_by_clients(stories),
-            *done_to_us(shop.chapa.used_faults(), webhooks, self._reaper.kills),
-            ("times that Chapa took no connections", self._outages),
-            *done_by_us(orders.values(), published, webhook_outcomes(shop)),
-            ("questions to Chapa about a payment", len(shop.calls("verify"))),
-            ("orders that the worker failed at", failed_at(shop)),
+        used = shop.chapa.used_faults()
+        calls = [call for log in logs for call in log.calls]
+        paid = sum(len(log.paid) for log in logs)
+        result.figures = [
+            ("customers", len(logs)),
+            *total("responses to customers", (f"{c.call} {c.status} {c.code}" for c in calls)),
+            ("payments made at Chapa", paid),
+            *total("injected faults", {f"{call} {kind}": n for (call, kind), n in used.items()}),
+            ("outages of Chapa", self._outages),
+            *total("killed processes", (kill.function for kill in state.kills)),
+            ("webhook attempts", sum("lost" not in entry.faults for entry in webhooks)),
+            *total(
+                "webhooks handled",
+                (line["outcome"] for line in log_lines(shop, "webhook", "webhook")),
+            ),
+            *total("events logged", (e.name for o in state.orders.values() for e in o.ledger)),
+            ("events received from the bus", len(published)),
+            ("  duplicates", len(published) - len(set(published))),
+            ("verify calls", len(shop.calls("verify"))),
+            ("failures of the worker", sum(1 for _ in log_lines(shop, FAILED, "reconcile"))),
             ("dead letters, all redriven", self._redriven),
-            ("sweeps while there was trouble", self._sweeps_in_trouble),
-            ("sweeps until all was at rest", self._sweeps - self._sweeps_in_trouble),
-            ("seconds of trouble", round(selling)),
-            ("seconds until all was at rest", round(resting)),
-            ("orders a second", f"{len(orders) / selling:.1f}"),
-            ("findings", len(day.findings)),
+            ("sweeps with faults", self._sweeps_in_trouble),
+            ("sweeps after the faults", self._sweeps - self._sweeps_in_trouble),
+            ("seconds with faults", round(seconds)),
+            ("seconds until nothing was left to do", round(rest_seconds)),
+            ("orders per second", f"{len(state.orders) / seconds:.1f}"),
+            ("findings", len(result.findings)),
         ]
 
 
-def believed(webhooks: Iterable[Entry]) -> Iterator[str]:
-    """Forged webhooks that were not refused. One whose process was killed was not either."""
-    for entry in webhooks:
-        if "forged" in entry.faults and entry.status not in {401, 500, 502, None}:
-            yield f"a forged webhook about {entry.tx_ref} was answered {entry.status}"
+def total(name: str, counted: Iterable[str] | Mapping[str, int]) -> list[Figure]:
+    """A figure, and below it its parts, largest first."""
+    counts = Counter(counted)
+    return [(name, counts.total()), *((f"  {part}", n) for part, n in counts.most_common())]
 
 
-def told_by_clients(stories: Sequence[Story]) -> Iterator[Figure]:
-    heard = [heard for story in stories for heard in story.heard]
-
-    def answered(status: int, *calls: str) -> int:
-        return sum(each.status == status and each.call in calls for each in heard)
-
-    yield "customers", len(stories)
-    yield "requests of customers", len(heard)
-    yield "orders placed", answered(201, "place", "place again")
-    yield "pages of Chapa handed out", answered(201, "initialize")
-    yield "payments made at Chapa", sum(len(story.paid) for story in stories)
-    yield "same order found again by its key", answered(200, "place", "place again")
-    yield "same page handed out again", answered(200, "initialize")
-    refused = Counter((each.status, each.code) for each in heard if not each.good)
-    for (status, code), number in sorted(refused.items()):
-        yield f"requests answered {status or ''} {code or 'by a killed process'}", number
-
-
-def done_to_us(
-    used: Mapping[tuple[str, str], int], webhooks: Sequence[Entry], kills: Sequence[Kill]
-) -> Iterator[Figure]:
-    ours = {kind: n for (call, kind), n in used.items() if call == "webhook"}
-    answers: Counter[str] = Counter()
-    for (call, kind), number in used.items():
-        if call not in {"webhook", "callback"}:
-            answers[kind] += number
-    yield "faults of Chapa's answers", answers.total()
-    for kind, number in answers.most_common():
-        yield f"  {kind.replace('_', ' ')}", number
-    yield "webhooks sent, every attempt counted", sum("lost" not in w.faults for w in webhooks)
-    for kind, number in sorted(ours.items(), key=lambda each: -each[1]):
-        yield f"  {kind.replace('_', ' ')}", number
-    yield "processes killed in the midst of work", len(kills)
-    for function, number in Counter(kill.function for kill in kills).most_common():
-        yield f"  {function}", number
-
-
-def done_by_us(
-    orders: Iterable[StoredOrder], published: Sequence[str], outcomes: Mapping[str, int]
-) -> Iterator[Figure]:
-    events = Counter(event.name for order in orders for event in order.events)
-    yield "transitions, each a line of a ledger", events.total()
-    for name, number in events.most_common():
-        yield f"  {name}", number
-    yield "events heard on the bus", len(published)
-    yield "  of these heard before", len(published) - len(set(published))
-    yield "webhooks settled at once, or absorbed", sum(outcomes.values())
-    for outcome, number in sorted(outcomes.items(), key=lambda each: -each[1]):
-        yield f"  {outcome}", number
-
-
-def logged(shop: Client, words: str, function: str = "") -> Iterator[dict[str, Any]]:
-    for _, line in shop.logged(words, function):
+def log_lines(shop: Client, message: str, function: str = "") -> Iterator[dict[str, Any]]:
+    """Log lines with exactly this message."""
+    for _, text in shop.logged(message, function):
         with suppress(ValueError):
-            yield json.loads(line)
+            line = json.loads(text)
+            if line.get("message") == message:
+                yield line
 
 
-def webhook_outcomes(shop: Client) -> Counter[str]:
-    told = logged(shop, "outcome", "webhook")
-    return Counter(line["outcome"] for line in told if line.get("message") == "webhook")
-
-
-def failed_at(shop: Client) -> int:
-    words = "order not reconciled"
-    return sum(line.get("message") == words for line in logged(shop, words, "reconcile"))
-
-
-def soak(settings: Settings, state_dir: Path, say: Callable[[str], None]) -> Day:
-    """Raises StackError when there is no stack to soak."""
-    say("Starting a local AWS and a Chapa to practise on ...")
-    params = PARAMS | {"OrderTtlSeconds": str(settings.ttl)}
-    stack = Stack(state_dir, params=params, seed=settings.seed, say=say)
+def soak(options: Options, state_dir: Path, say: Callable[[str], None]) -> SoakResult:
+    """Raises StackError if the stack does not start."""
+    say("Starting a local AWS and the Chapa simulator ...")
+    params = PARAMS | {"OrderTtlSeconds": str(options.ttl)}
+    stack = Stack(state_dir, params=params, seed=options.seed, say=say)
     with stack as description, Client(description) as shop:
-        return Soak(stack, shop, settings, say).run()
+        return Soak(stack, shop, options, say).run()
 
 
 def table(figures: Iterable[Figure], box: Box) -> Table:
@@ -404,75 +342,49 @@ def table(figures: Iterable[Figure], box: Box) -> Table:
     return shown
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
-
-
-def _percent(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage")
-    return number
-
-
-def arguments() -> argparse.ArgumentParser:
-    """Each setting is an argument, or a variable of the environment in capitals."""
+def read_options() -> tuple[Options, Path]:
+    """Each option is an argument, or an environment variable in capitals."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.soak",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Each is also read from the environment: make soak ORDERS=500 SEED=17",
+        epilog="Each option is also read from the environment: make soak ORDERS=500 SEED=17",
     )
-    settings: list[tuple[str, Callable[[str], object], object, str]] = [
-        ("orders", _positive, 2000, "how many customers come, each for one order"),
-        ("clients", _positive, 8, "how many of them act at once"),
-        ("seed", str, None, "of all chance; a run can be repeated as far as threads allow"),
-        ("faults", _percent, 10, "percent of Chapa's answers that go wrong; of webhooks more"),
-        ("kills", _percent, 1, "processes killed to a hundred requests of customers"),
-        ("ttl", _positive, 30, "seconds that an unpaid order keeps its stock"),
-    ]
-    for name, kind, default, meaning in settings:
-        given = os.environ.get(name.upper()) or default
-        usual = f" ({default})" if default is not None else ""
-        parser.add_argument(f"--{name}", type=kind, default=given, help=meaning + usual)
-    parser.add_argument("--state", type=Path, default=STATE, help="where it keeps its files")
-    return parser
-
-
-def plain(record: Any) -> Any:
-    return sorted(record) if isinstance(record, set) else asdict(record)
+    for name, option in Options.model_fields.items():
+        usual = option.default or "random"
+        parser.add_argument(
+            f"--{name}",
+            default=os.environ.get(name.upper()) or option.default,
+            help=f"{option.description} ({usual})".replace("%", "%%"),
+        )
+    parser.add_argument("--state", type=Path, default=STATE, help="directory for its files")
+    given = vars(parser.parse_args())
+    state: Path = given.pop("state")
+    given["seed"] = given["seed"] or secrets.token_hex(4)
+    try:
+        return Options.model_validate(given), state
+    except ValidationError as error:
+        problem = error.errors()[0]
+        parser.error(f"--{problem['loc'][0]}: {problem['msg']}")
 
 
 def main() -> int:
     started = time.monotonic()
-    given = arguments().parse_args()
-    settings = Settings(
-        orders=given.orders,
-        clients=given.clients,
-        seed=given.seed or secrets.token_hex(4),
-        faults=given.faults,
-        kills=given.kills,
-        ttl=given.ttl,
-    )
+    options, state = read_options()
     console = Console(highlight=False)
 
     def say(line: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         console.print(Text(f"{minutes:3}:{seconds:02}  {line}"), soft_wrap=True)
 
-    # A polite end is an end like Ctrl-C: what was started is stopped.
+    # SIGTERM ends the soak like Ctrl-C: what it started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    given.state.mkdir(parents=True, exist_ok=True)
-    # One of its own, so that it does not disturb the stack of `make up`.
-    state_dir = Path(tempfile.mkdtemp(prefix="soak-", dir=given.state))
-    say(f"The seed of all chance is {settings.seed}.")
+    state.mkdir(parents=True, exist_ok=True)
+    # A directory of its own, so that the stack of `make up` is not disturbed.
+    state_dir = Path(tempfile.mkdtemp(prefix="soak-", dir=state))
+    say(f"The seed is {options.seed}.")
     try:
-        day = soak(settings, state_dir, say)
+        result = soak(options, state_dir, say)
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
@@ -480,19 +392,26 @@ def main() -> int:
         shutil.rmtree(state_dir, ignore_errors=True)
         return 130
     console.print()
-    console.print(table(day.figures, ROUNDED if console.is_terminal else ASCII2))
+    console.print(table(result.figures, ROUNDED if console.is_terminal else ASCII2))
     took = f"{time.monotonic() - started:.0f} s"
-    if day.findings:
-        for finding in day.findings[:SHOWN]:
-            console.print(Text(f"NOT SO: {finding}"), soft_wrap=True)
-        evidence = state_dir / "findings.json"
-        evidence.write_text(json.dumps(day.evidence, indent=2, default=plain))
-        console.print(f"{len(day.findings)} findings, in {took}. All of them, with the table and")
-        console.print(f"every story, are in {evidence}; SEED={settings.seed}.", soft_wrap=True)
-        return 1
-    console.print(f"Every promise held, and every customer was told the truth, in {took}.")
-    shutil.rmtree(state_dir, ignore_errors=True)
-    return 0
+    if not result.findings:
+        console.print(f"Every invariant held, and every response was true, in {took}.")
+        shutil.rmtree(state_dir, ignore_errors=True)
+        return 0
+    for finding in result.findings[:SHOWN]:
+        console.print(Text(f"FINDING: {finding}"), soft_wrap=True)
+    evidence = state_dir / "findings.json"
+    # Dataclasses and sets are all that JSON does not know here.
+    evidence.write_text(
+        json.dumps(
+            result.evidence,
+            indent=2,
+            default=lambda it: [*it] if isinstance(it, set) else asdict(it),
+        )
+    )
+    console.print(f"{len(result.findings)} findings in {took}, SEED={options.seed}.")
+    console.print(f"All data is in {evidence}.", soft_wrap=True)
+    return 1
 
 
 if __name__ == "__main__":

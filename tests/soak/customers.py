@@ -1,18 +1,16 @@
-"""Customers: each wants something of the shop, goes about it like a person, and writes it down.
+"""Customers of the soak: each follows a scenario and logs every call.
 
-What a customer does is a generator that yields for how many seconds nothing is done; `let_live`
-lets many of them live at once. What each one wants, and how long it hesitates, follows from the
-seed alone.
+A scenario is a generator that yields the seconds to wait before its next step; `run_all` runs many
+at once. The seed decides which scenario a customer follows and how long it waits.
 """
 
 import heapq
 import itertools
 import json
 import random
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -21,19 +19,19 @@ import requests
 
 from sandbox.chapa.control import Control, ControlError
 from sandbox.client import Client, Response, until
-from tests.soak.story import GAVE_UP, Call, Heard, Story
+from tests.soak.customer_log import GAVE_UP, Call, CustomerLog, LoggedCall
 
-type Life[T] = Generator[float, None, T]
+type Steps[T] = Generator[float, None, T]
 
 PLENTIFUL = {f"plenty-{n}": 100_000 for n in range(12)}
 SCARCE = {"last-jebena": 3, "last-netela": 5, "last-mesob": 8, "last-gabi": 12}
-"""What everybody wants: far fewer units than customers."""
+"""Far fewer units than customers want."""
 
 TRIES = 8
-"""How often the front end of a shop asks the same again, before it gives up."""
+"""How often a customer tries a call before it gives up."""
 
-DONE = {"succeeded", "surplus", "refunded", "reversed", "review"}
-"""What a customer who looks after a payment need not wait any longer after."""
+FINAL = {"succeeded", "surplus", "refunded", "reversed", "review"}
+"""Payment statuses after which the customer stops polling."""
 
 
 class Customer:
@@ -42,29 +40,29 @@ class Customer:
         self._shop = shop
         self._chapa = Control(shop.stack["chapa_url"].removesuffix("/v1"))
         name = f"Customer{number}"
-        self._wants = self._choose(WANTS)
-        self.story = Story(
+        self._scenario = self._choose(SCENARIOS)
+        self.log = CustomerLog(
             name=name,
             user=self._random.choice(sorted(shop.stack["users"])),
-            wants=(self._wants.__doc__ or "").strip("."),
+            wants=(self._scenario.__doc__ or "").strip("."),
             basket=self._basket(),
             key=f"{seed}/{name}" if self._random.random() < 0.35 else None,
         )
 
-    def life(self) -> Life[None]:
+    def shop(self) -> Steps[None]:
         order = yield from self._place()
         if order is None:
             return
         yield self._random.uniform(0, 1)
-        yield from self._wants(self, order)
+        yield from self._scenario(self, order)
         yield self._random.uniform(0, 2)
-        self._hear("order", partial(self._shop.order, order["order_id"], user=self.story.user))
+        self._call("order", partial(self._shop.order, order["order_id"], user=self.log.user))
 
-    def looks_again(self) -> Life[None]:
-        """When all is over: how does each order stand?"""
-        for order_id in sorted(self.story.orders):
+    def check_orders(self) -> Steps[None]:
+        """Get each order once more, after everything has ended."""
+        for order_id in sorted(self.log.orders):
             yield 0
-            self._hear("order", partial(self._shop.order, order_id, user=self.story.user))
+            self._call("order", partial(self._shop.order, order_id, user=self.log.user))
 
     def _choose[T](self, weights: Mapping[T, int]) -> T:
         [chosen] = self._random.choices(list(weights), list(weights.values()))
@@ -76,18 +74,18 @@ class Customer:
         lines = self._choose({1: 6, 2: 3, 4: 1})
         return {sku: self._random.randint(1, 3) for sku in self._random.sample([*PLENTIFUL], lines)}
 
-    # Asking, and writing down what was said.
-
-    def _hear(self, call: Call, ask: Callable[[], Response]) -> Response:
+    def _call(self, call: Call, send: Callable[[], Response]) -> Response:
+        """Call the API once and log it."""
         began = time.time()
         try:
-            answer = ask()
+            response = send()
         except requests.Timeout:
-            answer = Response(0, {"code": GAVE_UP}, {})
+            response = Response(0, {"code": GAVE_UP}, {})
         except (requests.RequestException, ValueError) as error:
-            answer = Response(0, {"error": str(error)}, {})
-        self.story.heard.append(Heard(call, began, time.time(), answer.status, answer.body))
-        return answer
+            response = Response(0, {"error": str(error)}, {})
+        logged = LoggedCall(call, began, time.time(), response.status, response.body)
+        self.log.calls.append(logged)
+        return response
 
     def _both(self, one: Callable[[], object], other: Callable[[], object]) -> None:
         """Two clicks at the same moment."""
@@ -95,50 +93,47 @@ class Customer:
             for click in [clicks.submit(one), clicks.submit(other)]:
                 click.result()
 
-    def _twice(self, click: Callable[[], object]) -> None:
-        self._both(click, click)
-
-    def _insist(self, call: Call, ask: Callable[[], Response]) -> Life[Response]:
-        """Ask until there is an answer that asking again would not change."""
-        answer = self._hear(call, ask)
+    def _retry(self, call: Call, send: Callable[[], Response]) -> Steps[Response]:
+        """Repeat a call until its response is final."""
+        response = self._call(call, send)
         for _ in range(TRIES - 1):
-            if 0 < answer.status < 500 and answer.code != "payment_in_progress":
+            if 0 < response.status < 500 and response.code != "payment_in_progress":
                 break
-            yield float(answer.headers.get("retry-after", 1)) + self._random.uniform(0, 0.5)
-            answer = self._hear(call, ask)
-        return answer
+            yield float(response.headers.get("retry-after", 1)) + self._random.uniform(0, 0.5)
+            response = self._call(call, send)
+        return response
 
-    def _place(self) -> Life[Response | None]:
-        story = self.story
+    def _place(self) -> Steps[Response | None]:
+        log = self.log
 
-        def ask() -> Response:
-            customer = {"first_name": story.name, "phone_number": "0911223344"}
-            return self._shop.place(story.basket, user=story.user, key=story.key, customer=customer)
+        def send() -> Response:
+            customer = {"first_name": log.name, "phone_number": "0911223344"}
+            return self._shop.place(log.basket, user=log.user, key=log.key, customer=customer)
 
-        if story.key and self._random.random() < 0.3:
-            self._twice(partial(self._hear, "place again", ask))
+        if log.key and self._random.random() < 0.3:
+            self._both(*[partial(self._call, "place again", send)] * 2)
             yield self._random.uniform(0, 0.5)
-        answer = yield from self._insist("place", ask)
-        if story.key and self._random.random() < 0.3:
+        response = yield from self._retry("place", send)
+        if log.key and self._random.random() < 0.3:
             yield self._random.uniform(0, 2)
-            self._hear("place again", ask)
-        return answer if answer.status in {200, 201} else None
+            self._call("place again", send)
+        return response if response.status in {200, 201} else None
 
-    def _page(self, order: Response) -> Life[str | None]:
-        """The tx_ref of a page to pay on; None when there is none to be had."""
-        ask = partial(self._shop.initialize, order["order_id"], user=self.story.user)
+    def _page(self, order: Response) -> Steps[str | None]:
+        """Open a checkout page; returns its tx_ref, None if there is no page."""
+        send = partial(self._shop.initialize, order["order_id"], user=self.log.user)
         if self._random.random() < 0.2:
-            self._twice(partial(self._hear, "initialize", ask))
-        answer = yield from self._insist("initialize", ask)
-        if answer.status not in {200, 201}:
+            self._both(*[partial(self._call, "initialize", send)] * 2)
+        response = yield from self._retry("initialize", send)
+        if response.status not in {200, 201}:
             return None
-        tx_ref = str(answer["tx_ref"])
-        self.story.pages[tx_ref] = answer["checkout_url"]
+        tx_ref = str(response["tx_ref"])
+        self.log.pages[tx_ref] = response["checkout_url"]
         yield self._random.uniform(0.2, 2)
         return tx_ref
 
     def _at_chapa[T](self, do: Callable[[], T]) -> T:
-        """Done as soon as Chapa takes connections; now and then it takes none."""
+        """Repeat an action while Chapa accepts no connections."""
         while True:
             try:
                 return do()
@@ -146,162 +141,150 @@ class Customer:
                 until(self._chapa.answers, bool, "Chapa answers")
 
     def _press(self, tx_ref: str, button: str) -> None:
-        page = self._at_chapa(partial(self._shop.visit, self.story.pages[tx_ref]))
+        page = self._at_chapa(partial(self._shop.visit, self.log.pages[tx_ref]))
         if button not in page.buttons:
-            return  # The page is shut; it says so.
+            return  # The page is closed.
         if self._at_chapa(partial(self._shop.press, page, button)) and button == "pay":
-            self.story.paid.add(tx_ref)
+            self.log.paid.add(tx_ref)
 
     def _bank_pays(self, tx_ref: str) -> None:
-        """An attempt that was under way succeeds, whatever became of the page."""
+        """The bank confirms an attempt although the page may be closed."""
         try:
             self._at_chapa(partial(self._chapa.pay, tx_ref, late=True))
         except ControlError as error:
             if error.code != 409:
                 raise
         else:
-            self.story.paid.add(tx_ref)
+            self.log.paid.add(tx_ref)
 
-    def _comes_back(self, tx_ref: str) -> Life[str]:
-        """The shop's page of thanks, which looks until it knows; what the payment is then."""
+    def _return(self, tx_ref: str) -> Steps[str]:
+        """Return to the shop and poll the payment; returns its status."""
         status = ""
-        look = partial(self._shop.payment, tx_ref, user=self.story.user, refresh=True)
+        send = partial(self._shop.payment, tx_ref, user=self.log.user, refresh=True)
         for pause in (0.3, 1, 2, 4):
             yield pause
-            answer = self._hear("payment", look)
-            status = str(answer.body.get("status", ""))
-            if status in DONE:
+            status = str(self._call("payment", send).body.get("status", ""))
+            if status in FINAL:
                 break
         return status
 
-    def _has_paid(self, order: Response) -> Life[str | None]:
-        """The tx_ref of what pays the order; None when the customer does not see that it does."""
+    def _visit(self, order: Response, *buttons: str) -> Steps[tuple[str, str] | None]:
+        """Open a page, press buttons, return; the tx_ref and the status that the shop shows."""
         tx_ref = yield from self._page(order)
         if tx_ref is None:
             return None
-        self._press(tx_ref, "pay")
-        return tx_ref if (yield from self._comes_back(tx_ref)) == "succeeded" else None
+        for number, button in enumerate(buttons):
+            if number:
+                yield self._random.uniform(0.2, 3)
+            self._press(tx_ref, button)
+        return tx_ref, (yield from self._return(tx_ref))
 
-    def _until_it_works(self, what: str, do: Callable[[], bool]) -> Life[None]:
+    def _until_done(self, name: str, do: Callable[[], bool]) -> Steps[None]:
         for _ in range(TRIES):
-            # A process that is killed may leave no answer, or none that can be read.
+            # A killed process can leave no response, or one that cannot be read.
             with suppress(requests.RequestException, ValueError):
                 if do():
                     return
             yield 1
-        self.story.complaints.append(f"{what} did not work in {TRIES} tries")
+        self.log.failures.append(f"{name} failed in {TRIES} tries")
 
-    def _until_over(self, order: Response) -> Life[None]:
+    def _until_expired(self, order: Response) -> Steps[None]:
         over = datetime.fromisoformat(order["expires_at"]).timestamp()
         yield max(0, over - time.time()) + self._random.uniform(0.5, 5)
 
-    # What customers want.
+    def pays(self, order: Response) -> Steps[None]:
+        """pays and returns"""
+        yield from self._visit(order, "pay")
 
-    def pays(self, order: Response) -> Life[None]:
-        """pays and comes back"""
-        yield from self._has_paid(order)
-
-    def pays_and_leaves(self, order: Response) -> Life[None]:
+    def pays_and_leaves(self, order: Response) -> Steps[None]:
         """pays and closes the browser"""
         tx_ref = yield from self._page(order)
         if tx_ref:
             self._press(tx_ref, "pay")
 
-    def fails_first(self, order: Response) -> Life[None]:
+    def fails_first(self, order: Response) -> Steps[None]:
         """fails to pay, then pays on the same page"""
-        tx_ref = yield from self._page(order)
-        if tx_ref:
-            self._press(tx_ref, "fail")
-            yield self._random.uniform(0.2, 3)
-            self._press(tx_ref, "pay")
-            yield from self._comes_back(tx_ref)
+        yield from self._visit(order, "fail", "pay")
 
-    def takes_another_page(self, order: Response) -> Life[None]:
-        """fails or gives up on one page, then pays on another"""
-        tx_ref = yield from self._page(order)
-        if tx_ref:
-            self._press(tx_ref, self._random.choice(("fail", "cancel")))
-            yield from self._comes_back(tx_ref)
-            other = yield from self._page(order)
-            if other:
-                self._press(other, "pay")
-                yield from self._comes_back(other)
+    def takes_another_page(self, order: Response) -> Steps[None]:
+        """fails or cancels on one page, then pays on another"""
+        if (yield from self._visit(order, self._random.choice(("fail", "cancel")))):
+            yield from self._visit(order, "pay")
 
-    def pays_twice(self, order: Response) -> Life[None]:
+    def pays_twice(self, order: Response) -> Steps[None]:
         """pays on two pages"""
-        tx_ref = yield from self._page(order)
-        if tx_ref:
-            self._press(tx_ref, "fail")
-            yield from self._comes_back(tx_ref)
-            other = yield from self._page(order)
-            if other:
-                self._both(partial(self._press, other, "pay"), partial(self._bank_pays, tx_ref))
-                yield from self._comes_back(other)
-            yield from self._comes_back(tx_ref)
+        visit = yield from self._visit(order, "fail")
+        if not visit:
+            return
+        if other := (yield from self._page(order)):
+            self._both(partial(self._press, other, "pay"), partial(self._bank_pays, visit[0]))
+            yield from self._return(other)
+        yield from self._return(visit[0])
 
-    def pays_late(self, order: Response) -> Life[None]:
-        """pays when the order's time is over"""
+    def pays_late(self, order: Response) -> Steps[None]:
+        """pays after the order has expired"""
         tx_ref = yield from self._page(order)
         if tx_ref:
-            yield from self._until_over(order)
+            yield from self._until_expired(order)
             self._bank_pays(tx_ref)
-            yield from self._comes_back(tx_ref)
+            yield from self._return(tx_ref)
 
-    def abandons(self, order: Response) -> Life[None]:
-        """opens the page, or not even that, and never pays"""
+    def abandons(self, order: Response) -> Steps[None]:
+        """never pays"""
         if self._random.random() < 0.7:
             yield from self._page(order)
-        yield from self._until_over(order)
+        yield from self._until_expired(order)
 
-    def cancels(self, order: Response) -> Life[None]:
+    def cancels(self, order: Response) -> Steps[None]:
         """cancels the order"""
         if self._random.random() < 0.6:
             yield from self._page(order)
-        yield from self._insist("cancel", self._cancel(order))
+        yield from self._retry("cancel", self._cancel(order))
 
-    def cancels_while_paying(self, order: Response) -> Life[None]:
+    def cancels_while_paying(self, order: Response) -> Steps[None]:
         """cancels the order in one window while paying in another"""
         tx_ref = yield from self._page(order)
         if tx_ref:
             cancel = self._cancel(order)
-            self._both(partial(self._hear, "cancel", cancel), partial(self._press, tx_ref, "pay"))
-            yield from self._insist("cancel", cancel)
-            yield from self._comes_back(tx_ref)
+            self._both(partial(self._call, "cancel", cancel), partial(self._press, tx_ref, "pay"))
+            yield from self._retry("cancel", cancel)
+            yield from self._return(tx_ref)
 
-    def is_paid_back(self, order: Response) -> Life[None]:
-        """pays and is paid back by the shop"""
-        tx_ref = yield from self._has_paid(order)
-        if not tx_ref:
+    def gets_a_refund(self, order: Response) -> Steps[None]:
+        """pays and gets a refund from the shop"""
+        tx_ref, status = (yield from self._visit(order, "pay")) or ("", "")
+        if status != "succeeded":
             return
         goods = ["--return-stock"] if self._random.random() < 0.5 else []
 
         def refund() -> bool:
-            code, _, _ = self._shop.operate("refund", tx_ref, f"--key={self.story.name}", *goods)
+            code, _, _ = self._shop.operate("refund", tx_ref, f"--key={self.log.name}", *goods)
             return code == 0
 
-        yield from self._until_it_works(f"to pay {tx_ref} back", refund)
-        self.story.promised_back.add(tx_ref)
+        yield from self._until_done(f"the refund of {tx_ref}", refund)
+        self.log.refunded.add(tx_ref)
         if self._random.random() < 0.5:
-            refund()  # Typed twice, it is one decision.
+            refund()  # Repeated with its key, it is one refund.
 
-    def is_taken_back(self, order: Response) -> Life[None]:
-        """pays, and the bank takes the money back"""
-        tx_ref = yield from self._has_paid(order)
-        if not tx_ref:
+    def is_reversed(self, order: Response) -> Steps[None]:
+        """pays, and the bank reverses the payment"""
+        tx_ref, status = (yield from self._visit(order, "pay")) or ("", "")
+        if status != "succeeded":
             return
         self._at_chapa(partial(self._chapa.reverse, tx_ref, webhook=False))
         event = {"event": "charge.reversed", "tx_ref": tx_ref, "status": "reversed"}
         body = json.dumps(event).encode()
-        yield from self._until_it_works(
-            f"to tell of the reversal of {tx_ref}", lambda: self._shop.notify(body).status == 200
+        yield from self._until_done(
+            f"the webhook of the reversal of {tx_ref}",
+            lambda: self._shop.notify(body).status == 200,
         )
-        self.story.taken_back.add(tx_ref)
+        self.log.reversed.add(tx_ref)
 
     def _cancel(self, order: Response) -> Callable[[], Response]:
-        return partial(self._shop.cancel, order["order_id"], user=self.story.user)
+        return partial(self._shop.cancel, order["order_id"], user=self.log.user)
 
 
-WANTS: dict[Callable[[Customer, Response], Life[None]], int] = {
+SCENARIOS: dict[Callable[[Customer, Response], Steps[None]], int] = {
     Customer.pays: 33,
     Customer.pays_and_leaves: 11,
     Customer.fails_first: 8,
@@ -311,64 +294,37 @@ WANTS: dict[Callable[[Customer, Response], Life[None]], int] = {
     Customer.abandons: 8,
     Customer.cancels: 6,
     Customer.cancels_while_paying: 6,
-    Customer.is_paid_back: 3,
-    Customer.is_taken_back: 3,
+    Customer.gets_a_refund: 3,
+    Customer.is_reversed: 3,
 }
-"""What customers want, and how many of a hundred do."""
+"""Each scenario, and how many of a hundred customers follow it."""
 
 
-def let_live(arriving: Iterator[Life[None]], threads: int) -> None:
-    """Live these lives, so many acting at once; a new one begins when no other has to act.
+def run_all(scenarios: Iterable[Steps[None]], threads: int) -> None:
+    """Run scenarios, at most `threads` steps at once; a new one starts when no other is due.
 
-    Raises what one of them raised, when the others have stopped.
+    Raises what a scenario raises, after the running steps have ended.
     """
-    changed = threading.Condition()
-    order = itertools.count()
-    waiting: list[tuple[float, int, Life[None]]] = []
-    acting = 0
-    over = False
-
-    def next_life() -> Life[None] | None:
-        """The one whose turn it is; None when there will be none any more."""
-        nonlocal acting
-        with changed:
-            while not over:
-                now = time.monotonic()
-                if waiting and waiting[0][0] <= now:
-                    life = heapq.heappop(waiting)[2]
-                elif fresh := next(arriving, None):
-                    life = fresh
-                elif waiting or acting:
-                    changed.wait(waiting[0][0] - now if waiting else None)
-                    continue
-                else:
-                    return None
-                acting += 1
-                return life
-        return None
-
-    def act() -> None:
-        nonlocal acting, over
-        while life := next_life():
-            pause: float | None = None
-            try:
-                pause = next(life, None)
-            except BaseException:
-                over = True
-                raise
-            finally:
-                with changed:
-                    acting -= 1
-                    if pause is not None:
-                        heapq.heappush(waiting, (time.monotonic() + pause, next(order), life))
-                    changed.notify_all()
-
+    new, numbers = iter(scenarios), itertools.count()
+    waiting: list[tuple[float, int, Steps[None]]] = []
+    running: dict[Future[float | None], Steps[None]] = {}
     with ThreadPoolExecutor(threads) as pool:
-        try:
-            for done in [pool.submit(act) for _ in range(threads)]:
-                done.result()
-        finally:
-            # When all is over, or when somebody pressed Ctrl-C: nobody begins anything any more.
-            with changed:
-                over = True
-                changed.notify_all()
+        while True:
+            while len(running) < threads:
+                if waiting and waiting[0][0] <= time.monotonic():
+                    scenario = heapq.heappop(waiting)[2]
+                elif fresh := next(new, None):
+                    scenario = fresh
+                else:
+                    break
+                running[pool.submit(next, scenario, None)] = scenario
+            if not running and not waiting:
+                return
+            until_due = max(0, waiting[0][0] - time.monotonic()) if waiting else None
+            if not running:
+                time.sleep(until_due or 0)
+            full = len(running) == threads
+            for done in wait(running, None if full else until_due, FIRST_COMPLETED).done:
+                scenario = running.pop(done)
+                if (pause := done.result()) is not None:
+                    heapq.heappush(waiting, (time.monotonic() + pause, next(numbers), scenario))

@@ -1,28 +1,24 @@
-"""Whether what clients were told agrees with the table, and with what Chapa has.
+"""Whether the customers' logs agree with the table and with Chapa.
 
-The promises that can be seen in the table alone are judged by `operators.invariants`. Pure
-functions; each finding is a sentence.
+`operators.invariants` judges the table and Chapa; here follows what only the logs can show.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from operators.invariants import StoredOrder
+from operators.invariants import Confirmed, Order, sorted_out, violations
 from payments.money import format_amount, parse_amount
-from payments.states import (
-    ORDER_MOVES,
-    PAYMENT_MOVES,
-    OrderStatus,
-    PaymentStatus,
-    RefundStatus,
-)
-from tests.soak.story import GAVE_UP, Call, Heard, Story
+from payments.states import ORDER_MOVES, PAYMENT_MOVES, OrderStatus, PaymentStatus, RefundStatus
+from payments.story import Payment
+from sandbox.chapa.journal import Entry
+from tests.soak.customer_log import GAVE_UP, Call, CustomerLog, LoggedCall
 from tests.soak.trouble import Kill
 
-ANSWERS: Mapping[Call, frozenset[int | str]] = {
+ALLOWED: Mapping[Call, frozenset[int | str]] = {
     "place": frozenset({200, 201, "out_of_stock"}),
     "place again": frozenset({200, 201, "out_of_stock"}),
     "initialize": frozenset({200, 201, "order_not_payable", "payment_in_progress"}),
@@ -30,10 +26,10 @@ ANSWERS: Mapping[Call, frozenset[int | str]] = {
     "order": frozenset({200}),
     "payment": frozenset({200}),
 }
-"""What a good request may be answered, by its status or the code of its problem."""
+"""Statuses and problem codes that a response can have."""
 
-TROUBLE = frozenset({"provider_error", "provider_unavailable", "provider_timeout"})
-"""What besides, when Chapa goes wrong."""
+PROVIDER_CODES = frozenset({"provider_error", "provider_unavailable", "provider_timeout"})
+"""Also allowed for initialize while Chapa is faulty."""
 
 FUNCTION: Mapping[Call, str] = {
     "place": "checkout",
@@ -44,175 +40,188 @@ FUNCTION: Mapping[Call, str] = {
     "payment": "status",
 }
 
-NOTICED = 2
-"""Seconds after which MiniStack knows at the latest that a process was killed."""
+NOTICED_SECONDS = 2
+"""After this time MiniStack knows that a process was killed."""
 
-SLACK = 15
-"""Seconds that may lie between an event's time, which is when it was decided, and its writing."""
+WRITE_SECONDS = 15
+"""The longest time between an event's time, when it is decided, and its writing."""
+
+PAID_AT_CHAPA = {"success", "refunded", "reversed"}
 
 
 @dataclass(frozen=True)
-class World:
-    """What is when all is at rest."""
+class FinalState:
+    """The state after the soak, when nothing is left to do."""
 
-    orders: Mapping[str, StoredOrder]
+    items: Sequence[Mapping[str, Any]]
+    """The table's items in DynamoDB's JSON."""
     at_chapa: Mapping[str, Mapping[str, Any]]
     """Chapa's payments by tx_ref, as its control API shows them."""
     units: Mapping[str, int]
     kills: Sequence[Kill] = ()
     chapa_was_faulty: bool = False
 
+    @cached_property
+    def orders(self) -> dict[str, Order]:
+        return sorted_out(self.items)[0]
 
-def untrue(stories: Iterable[Story], world: World) -> list[str]:
-    """Everything in which a story, the table and Chapa do not agree."""
-    stories = list(stories)
-    found: list[str] = []
-    belong = defaultdict(list)
-    for order_id, order in world.orders.items():
-        belong[order.story.order.customer.get("first_name")].append(order_id)
-    held = Held(world)
-    for story in stories:
+    def payment(self, tx_ref: str) -> Payment | None:
+        order = self.orders.get(tx_ref.partition("-")[0])
+        return order.story.payment(tx_ref) if order else None
+
+    def confirmed(self) -> Iterator[Confirmed]:
+        """All payments that Chapa took money for, with the sum of their refunds."""
+        for tx_ref, payment in self.at_chapa.items():
+            if payment["status"] in PAID_AT_CHAPA:
+                done = [r["amount"] for r in payment["refunds"] if r["status"] == "refunded"]
+                yield Confirmed(tx_ref, _minor(payment["amount"]), sum(map(_minor, done)))
+
+
+def _minor(amount: str) -> int:
+    return parse_amount(amount) or 0
+
+
+def findings(logs: Iterable[CustomerLog], state: FinalState) -> list[str]:
+    """Every broken invariant, and every disagreement of a log with the table or Chapa."""
+    logs = list(logs)
+    found = violations(state.items, units=state.units, confirmed=[*state.confirmed()], settled=True)
+    orders_of = defaultdict(set)
+    for order_id, order in state.orders.items():
+        orders_of[order.story.order.customer.get("first_name")].add(order_id)
+    held = HeldUnits(state)
+    for log in logs:
         about = [
-            *story.complaints,
-            *_answers(story, world),
-            *_orders(story, belong[story.name], world),
-            *_pages(story, world),
-            *_order_of_time(story, world),
-            *_money(story, world),
-            *_money_back(story, world),
-            *_sold_out(story, held),
+            *log.failures,
+            *_responses(log, state),
+            *_orders(log, orders_of[log.name], state),
+            *_pages(log, state),
+            *_cancellations(log, state),
+            *_statuses(log, state),
+            *_money(log, state),
+            *_sold_out(log, held),
         ]
-        found += [f"{story.name}, who {story.wants}: {finding}" for finding in about]
-    found += _at_chapa(stories, world)
+        found += [f"{log.name}, who {log.wants}: {finding}" for finding in about]
+    found += _at_chapa({tx_ref for log in logs for tx_ref in log.paid}, state)
     return found
 
 
-def _answers(story: Story, world: World) -> Iterator[str]:
-    for heard in story.heard:
-        allowed = ANSWERS[heard.call] | {"busy", GAVE_UP}
-        if world.chapa_was_faulty and heard.call == "initialize":
-            allowed |= TROUBLE
-        if heard.status in allowed or heard.code in allowed:
-            continue
-        if (heard.status == 0 or heard.status >= 500) and not heard.code and _cut(heard, world):
-            continue
-        yield f"{heard.call} was answered {heard.status} {heard.code or dict(heard.body)}"
+def _responses(log: CustomerLog, state: FinalState) -> Iterator[str]:
+    for call in log.calls:
+        allowed = ALLOWED[call.call] | {"busy", GAVE_UP}
+        if state.chapa_was_faulty and call.call == "initialize":
+            allowed |= PROVIDER_CODES
+        lost = (call.status == 0 or call.status >= 500) and not call.code and _cut(call, state)
+        if not (call.status in allowed or call.code in allowed or lost):
+            yield f"{call.call} returned {call.status} {call.code or dict(call.body)}"
 
 
-def _cut(heard: Heard, world: World) -> bool:
-    """Whether a process of the function that answers was killed during the call, or so shortly
-    before that MiniStack still gave it the call."""
+def _cut(call: LoggedCall, state: FinalState) -> bool:
+    """Whether a process of the call's function was killed during the call or shortly before."""
     return any(
-        kill.function == FUNCTION[heard.call] and heard.began - NOTICED <= kill.at <= heard.ended
-        for kill in world.kills
+        kill.function == FUNCTION[call.call]
+        and call.began - NOTICED_SECONDS <= kill.at <= call.ended
+        for kill in state.kills
     )
 
 
-def _orders(story: Story, in_table: Sequence[str], world: World) -> Iterator[str]:
-    for heard in story.heard:
-        if not heard.call.startswith("place") or not heard.good:
+def _orders(log: CustomerLog, in_table: set[str], state: FinalState) -> Iterator[str]:
+    placed = [call for call in log.calls if call.call.startswith("place")]
+    for call in placed:
+        if not call.good:
             continue
-        order_id = str(heard.body["order_id"])
-        known = world.orders.get(order_id)
+        order_id = str(call.body["order_id"])
+        known = state.orders.get(order_id)
         if known is None:
-            yield f"was told of order {order_id}, which does not exist"
+            yield f"received order {order_id}, which does not exist"
             continue
         order = known.story.order
-        if {line.sku: line.quantity for line in order.lines} != dict(story.basket):
-            yield f"order {order_id} has other goods than were ordered"
-        if format_amount(order.amount) != heard.body["amount"]:
-            yield f"order {order_id} has another price than was told"
-    if story.key and len(in_table) > 1:
+        if {line.sku: line.quantity for line in order.lines} != dict(log.basket):
+            yield f"order {order_id} has other goods than the basket"
+        if format_amount(order.amount) != call.body["amount"]:
+            yield f"order {order_id} has another price than the response"
+    if log.key and len(in_table) > 1:
         yield f"one Idempotency-Key made {len(in_table)} orders: {sorted(in_table)}"
-    unanswered = sum(
-        heard.call.startswith("place") and (heard.status == 0 or heard.status >= 500)
-        for heard in story.heard
-    )
-    untold = set(in_table) - story.orders
-    if len(untold) > unanswered:
-        yield f"has orders that nobody was told of: {sorted(untold)}"
+    unanswered = sum(call.status == 0 or call.status >= 500 for call in placed)
+    if len(unknown := in_table - log.orders) > unanswered:
+        yield f"has orders that no response named: {sorted(unknown)}"
 
 
-def _pages(story: Story, world: World) -> Iterator[str]:
-    for heard in story.heard:
-        if heard.call != "initialize" or not heard.good:
+def _pages(log: CustomerLog, state: FinalState) -> Iterator[str]:
+    for call in log.calls:
+        if call.call != "initialize" or not call.good:
             continue
-        tx_ref, order_id = str(heard.body["tx_ref"]), str(heard.body["order_id"])
-        known = world.orders.get(order_id)
-        at_chapa = world.at_chapa.get(tx_ref)
-        if known is None or known.story.payment(tx_ref) is None:
-            yield f"was handed payment {tx_ref}, which does not exist"
+        tx_ref, order_id = str(call.body["tx_ref"]), str(call.body["order_id"])
+        at_chapa = state.at_chapa.get(tx_ref)
+        if state.payment(tx_ref) is None:
+            yield f"received payment {tx_ref}, which does not exist"
         elif at_chapa is None:
-            yield f"was handed payment {tx_ref}, which Chapa does not know"
-        elif not str(heard.body["checkout_url"]).endswith(f"/{at_chapa['token']}"):
-            yield f"was handed another page than that of payment {tx_ref}"
-        elif (
-            not at_chapa["amount"]
-            == heard.body["amount"]
-            == format_amount(known.story.order.amount)
-        ):
-            yield f"payment {tx_ref} asks for another amount than order {order_id} costs"
+            yield f"received payment {tx_ref}, which Chapa does not know"
+        elif not str(call.body["checkout_url"]).endswith(f"/{at_chapa['token']}"):
+            yield f"received another page than that of payment {tx_ref}"
+        else:
+            cost = format_amount(state.orders[order_id].story.order.amount)
+            if not at_chapa["amount"] == call.body["amount"] == cost:
+                yield f"payment {tx_ref} has another amount than order {order_id}"
+
+
+def _cancellations(log: CustomerLog, state: FinalState) -> Iterator[str]:
+    for call in log.calls:
+        if call.call != "cancel" or call.status not in {200, 202}:
+            continue
+        order_id = str(call.body["order_id"])
+        known = state.orders.get(order_id)
+        pending = known and known.story.order.status is OrderStatus.PENDING
+        if call.status == 200 and call.body["status"] == "pending":
+            yield f"cancel returned 200, but order {order_id} was pending"
+        elif call.status == 202 and known and pending and not known.story.in_review:
+            yield f"cancel returned 202, but order {order_id} is still pending"
 
 
 class Seen(NamedTuple):
-    """What somebody saw of an order, or of a payment, in a stretch of time."""
+    """A status of an order or a payment in a response."""
 
     began: float
     ended: float
     status: str
 
 
-def _order_of_time(story: Story, world: World) -> Iterator[str]:
-    """Nothing that was seen may be undone: each status leads to every one that is seen later."""
+def _statuses(log: CustomerLog, state: FinalState) -> Iterator[str]:
+    """Each status that was seen leads to every status seen later."""
     orders: dict[str, list[Seen]] = defaultdict(list)
     payments: dict[str, list[Seen]] = defaultdict(list)
-    for heard in story.heard:
-        body = heard.body
-        when = (heard.began, heard.ended)
-        if order_status := (
-            body.get("order_status") or ("items" in body and heard.good and body.get("status"))
-        ):
-            orders[str(body["order_id"])].append(Seen(*when, str(order_status)))
-        for payment in [*body.get("payments", []), body] if heard.good else []:
+    for call in log.calls:
+        body = call.body
+        status = body.get("order_status") or ("items" in body and call.good and body["status"])
+        if call.code == "order_paid":
+            status = "paid"
+        if status:
+            orders[str(body["order_id"])].append(Seen(call.began, call.ended, str(status)))
+        for payment in [*body.get("payments", []), body] if call.good else []:
             if "tx_ref" in payment:
-                payments[payment["tx_ref"]].append(Seen(*when, payment["status"]))
-        if heard.code == "order_paid":
-            orders[str(body["order_id"])].append(Seen(*when, "paid"))
-        if heard.call == "cancel" and heard.status == 200 and body["status"] == "pending":
-            yield f"was told that order {body['order_id']} has ended, but it is pending"
-        if heard.call == "cancel" and heard.status == 202:
-            known = world.orders.get(str(body["order_id"]))
-            pending = known and known.story.order.status is OrderStatus.PENDING
-            if known and pending and not known.story.in_review:
-                yield f"was told that order {body['order_id']} will be cancelled, but it never was"
-    for order_id, seen in orders.items():
-        if known_order := world.orders.get(order_id):
-            now = known_order.story.order.status
-            yield from _undone(f"order {order_id}", OrderStatus, ORDER_MOVES, seen, now)
-    for tx_ref, seen in payments.items():
-        known_order = world.orders.get(tx_ref.partition("-")[0])
-        if known_order and (payment_now := known_order.story.payment(tx_ref)):
-            yield from _undone(
-                f"payment {tx_ref}", PaymentStatus, PAYMENT_MOVES, seen, payment_now.status
-            )
+                seen = Seen(call.began, call.ended, payment["status"])
+                payments[payment["tx_ref"]].append(seen)
+    for order_id, seen_statuses in orders.items():
+        if known := state.orders.get(order_id):
+            now = known.story.order.status
+            yield from _undone(f"order {order_id}", OrderStatus, ORDER_MOVES, seen_statuses, now)
+    for tx_ref, seen_statuses in payments.items():
+        if at_end := state.payment(tx_ref):
+            name = f"payment {tx_ref}"
+            yield from _undone(name, PaymentStatus, PAYMENT_MOVES, seen_statuses, at_end.status)
 
 
 def _undone[S: StrEnum](
-    what: str,
-    kind: type[S],
-    moves: Mapping[S, frozenset[S]],
-    seen: list[Seen],
-    now: S,
+    name: str, kind: type[S], moves: Mapping[S, frozenset[S]], seen: list[Seen], now: S
 ) -> Iterator[str]:
     seen = [*sorted(seen), Seen(float("inf"), float("inf"), now)]
     for number, earlier in enumerate(seen):
         for later in seen[number + 1 :]:
-            # What was asked at the same time may have been answered in any order.
+            # Concurrent calls can be answered in any order.
             if later.began > earlier.ended and not _leads(
                 moves, kind(earlier.status), kind(later.status)
             ):
                 then = "is" if later is seen[-1] else "was seen"
-                yield f"{what} was seen {earlier.status}, and later {then} {later.status}"
+                yield f"{name} was seen {earlier.status}, and later {then} {later.status}"
                 return
 
 
@@ -224,77 +233,59 @@ def _leads[S: StrEnum](moves: Mapping[S, frozenset[S]], start: S, end: S) -> boo
     return end in reached
 
 
-def _money(story: Story, world: World) -> Iterator[str]:
-    for tx_ref in sorted(story.paid):
-        at_chapa = world.at_chapa.get(tx_ref)
-        known = world.orders.get(tx_ref.partition("-")[0])
-        payment = known.story.payment(tx_ref) if known else None
-        if at_chapa is None or at_chapa["status"] not in {"success", "refunded", "reversed"}:
-            yield f"paid {tx_ref}, of which Chapa knows nothing"
-        elif known is None or payment is None:
-            yield f"paid {tx_ref}, of which we know nothing"
-        elif payment.status is PaymentStatus.SUCCEEDED:
-            if known.story.order.paid_by != tx_ref:
-                yield f"paid {tx_ref}, but the order is paid by {known.story.order.paid_by}"
-        elif payment.status in {PaymentStatus.SURPLUS, PaymentStatus.REFUNDED}:
+def _money(log: CustomerLog, state: FinalState) -> Iterator[str]:
+    for tx_ref in sorted(log.paid):
+        at_chapa = state.at_chapa.get(tx_ref, {"status": "missing"})["status"]
+        payment = state.payment(tx_ref)
+        if at_chapa not in PAID_AT_CHAPA:
+            yield f"paid {tx_ref}, but at Chapa it is {at_chapa}"
+        elif payment and payment.status in {PaymentStatus.SURPLUS, PaymentStatus.REFUNDED}:
+            refunds = state.orders[tx_ref.partition("-")[0]].story.refunds
             owed = sum(
                 refund.amount
-                for refund in known.story.refunds
+                for refund in refunds
                 if refund.tx_ref == tx_ref and refund.status is not RefundStatus.REVERSED
             )
             if owed != payment.amount:
-                yield f"paid {tx_ref} in vain, and {format_amount(owed)} of it are owed back"
-        elif payment.status is PaymentStatus.REVERSED:
-            if at_chapa["status"] != "reversed":
-                yield f"paid {tx_ref}, which is reversed, and Chapa says {at_chapa['status']}"
-        elif payment.status is not PaymentStatus.REVIEW:
-            yield f"paid {tx_ref}, and it is {payment.status}: the money is nobody's"
-
-
-def _money_back(story: Story, world: World) -> Iterator[str]:
+                yield f"paid {tx_ref}, which pays no order, but {format_amount(owed)} is owed back"
+        elif payment and payment.status is PaymentStatus.REVERSED and at_chapa != "reversed":
+            yield f"paid {tx_ref}, which is reversed, but at Chapa it is {at_chapa}"
     for tx_refs, end in (
-        (story.taken_back, PaymentStatus.REVERSED),
-        (story.promised_back, PaymentStatus.REFUNDED),
+        (log.reversed, PaymentStatus.REVERSED),
+        (log.refunded, PaymentStatus.REFUNDED),
     ):
         for tx_ref in sorted(tx_refs):
-            known = world.orders.get(tx_ref.partition("-")[0])
-            payment = known.story.payment(tx_ref) if known else None
-            if known is None or payment is None:
-                yield f"got {tx_ref} back, of which we know nothing"
-            elif payment.status is not end:
-                yield f"should see {tx_ref} {end}, and it is {payment.status}"
-            elif known.story.order.status is not OrderStatus.REFUNDED:
-                yield f"got {tx_ref} back, and the order is {known.story.order.status}"
+            payment = state.payment(tx_ref)
+            if payment is None or payment.status is not end:
+                yield f"got {tx_ref} {end}, but it is {payment and payment.status}"
 
 
-class Held:
-    """Who held which units when, as far as the ledgers tell."""
+class HeldUnits:
+    """Which units orders held at which time, from the event logs."""
 
-    def __init__(self, world: World) -> None:
-        self._units = world.units
+    def __init__(self, state: FinalState) -> None:
+        self._units = state.units
         self._held: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
-        for order in world.orders.values():
+        for order in state.orders.values():
             for since, until in _holding(order):
                 for line in order.story.order.lines:
                     self._held[line.sku].append((since, until, line.quantity))
 
-    def may_have_lacked(self, sku: str, quantity: int, began: float, ended: float) -> bool:
-        """Whether so many units were perhaps not there at some moment between these two."""
+    def could_lack(self, sku: str, quantity: int, began: float, ended: float) -> bool:
+        """Whether fewer units than `quantity` could be available at some time in between."""
         held = sum(
             units
             for since, until, units in self._held[sku]
-            if since <= ended and until + SLACK >= began
+            if since <= ended and until + WRITE_SECONDS >= began
         )
         return self._units[sku] - held < quantity
 
 
-def _holding(order: StoredOrder) -> Iterator[tuple[float, float]]:
+def _holding(order: Order) -> Iterator[tuple[float, float]]:
     since: float | None = None
-    for event in order.events:
+    for event in order.ledger:
         match event.name:
-            case "order.placed":
-                since = event.at
-            case "order.paid" if since is None:
+            case "order.placed" | "order.paid" if since is None:
                 since = event.at
             case "order.expired" | "order.cancelled" | "order.refunded" if (
                 since is not None and event.details.get("stock_returned", True)
@@ -305,47 +296,45 @@ def _holding(order: StoredOrder) -> Iterator[tuple[float, float]]:
         yield since, float("inf")
 
 
-def _sold_out(story: Story, held: Held) -> Iterator[str]:
-    for heard in story.heard:
-        if heard.code == "out_of_stock" and not any(
-            held.may_have_lacked(sku, story.basket[sku], heard.began, heard.ended)
-            for sku in heard.body["skus"]
+def _sold_out(log: CustomerLog, held: HeldUnits) -> Iterator[str]:
+    for call in log.calls:
+        if call.code == "out_of_stock" and not any(
+            held.could_lack(sku, log.basket[sku], call.began, call.ended)
+            for sku in call.body["skus"]
         ):
-            yield f"was told that {heard.body['skus']} are sold out, but they were there"
+            yield f"{call.body['skus']} were out of stock in a response, but available"
 
 
-def _at_chapa(stories: Iterable[Story], world: World) -> Iterator[str]:
-    paid = {tx_ref for story in stories for tx_ref in story.paid}
-    for tx_ref, at_chapa in world.at_chapa.items():
+def _at_chapa(paid: set[str], state: FinalState) -> Iterator[str]:
+    for tx_ref, at_chapa in state.at_chapa.items():
         name = f"Chapa's payment {tx_ref}"
-        known = world.orders.get(tx_ref.partition("-")[0])
-        payment = known.story.payment(tx_ref) if known else None
-        if payment is None:
-            yield f"{name}: we do not know it"
-            continue
-        if payment.status is PaymentStatus.SUCCEEDED and tx_ref not in paid:
-            yield f"{name}: we say that it is paid, and nobody paid it"
-        if at_chapa["status"] in {"success", "refunded", "reversed"} and tx_ref not in paid:
-            yield f"{name}: it is {at_chapa['status']}, and nobody paid it"
+        if state.payment(tx_ref) is None:
+            yield f"{name}: it is not in the table"
+        elif at_chapa["status"] in PAID_AT_CHAPA and tx_ref not in paid:
+            yield f"{name}: it is {at_chapa['status']}, but no customer paid it"
         refunds = [r for r in at_chapa["refunds"] if r["status"] != "reversed"]
-        back = sum(parse_amount(refund["amount"]) or 0 for refund in refunds)
-        if back > (parse_amount(at_chapa["amount"]) or 0):
-            yield f"{name}: {format_amount(back)} of {at_chapa['amount']} went back"
+        if sum(_minor(refund["amount"]) for refund in refunds) > _minor(at_chapa["amount"]):
+            yield f"{name}: more than its amount was refunded"
         references = Counter(refund["merchant_reference"] for refund in refunds)
         if twice := [reference for reference, times in references.items() if times > 1]:
             yield f"{name}: refunded twice as {twice}"
-        if payment.status is PaymentStatus.REFUNDED and back != payment.amount:
-            yield f"{name}: we say that it went back, and Chapa gave back {format_amount(back)}"
 
 
-def unpublished(orders: Mapping[str, StoredOrder], heard: Iterable[str]) -> list[str]:
-    """Ledger events that never were on the bus, and events on the bus that are in no ledger."""
-    ids = {
+def unpublished(orders: Mapping[str, Order], published: Iterable[str]) -> list[str]:
+    """Events that are missing on the bus, and events on the bus that are in no event log."""
+    logged = {
         f"{order_id}#{number}"
         for order_id, order in orders.items()
-        for number in range(1, len(order.events) + 1)
+        for number in range(1, len(order.ledger) + 1)
     }
-    told = set(heard)
-    return [f"event {each} was never published" for each in sorted(ids - told)] + [
-        f"event {each} was published, and is in no ledger" for each in sorted(told - ids)
+    on_bus = set(published)
+    return [f"event {event} was never published" for event in sorted(logged - on_bus)] + [
+        f"event {event} was published, but is in no event log" for event in sorted(on_bus - logged)
     ]
+
+
+def accepted_forgeries(webhooks: Iterable[Entry]) -> Iterator[str]:
+    """Forged webhooks that were not refused; a killed process cannot refuse."""
+    for entry in webhooks:
+        if "forged" in entry.faults and entry.status not in {401, 500, 502, None}:
+            yield f"a forged webhook of {entry.tx_ref} was answered {entry.status}"

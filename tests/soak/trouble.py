@@ -1,4 +1,4 @@
-"""What goes wrong on the market day: Chapa's answers, its webhooks, and functions' processes."""
+"""Faults of the soak: of Chapa's responses and webhooks, and killed processes of functions."""
 
 import os
 import random
@@ -15,9 +15,11 @@ from sandbox.chapa.control import Control
 from sandbox.chapa.faults import Call
 from sandbox.stack import Stack
 
+type Details = Mapping[str, Any]
+
 CALLS: tuple[Call, ...] = ("initialize", "verify", "cancel", "refund", "refund_verify")
 
-ANSWERS: tuple[Mapping[str, Any], ...] = (
+RESPONSES: tuple[Details, ...] = (
     {"kind": "timeout_before", "seconds": 1},
     {"kind": "timeout_after", "seconds": 1},
     {"kind": "reset"},
@@ -29,8 +31,7 @@ ANSWERS: tuple[Mapping[str, Any], ...] = (
     {"kind": "malformed"},
     {"kind": "slow", "seconds": 1.5},
 )
-
-WEBHOOKS: tuple[Mapping[str, Any], ...] = (
+WEBHOOKS: tuple[Details, ...] = (
     {"kind": "lost"},
     {"kind": "lost"},
     {"kind": "doubled"},
@@ -42,43 +43,40 @@ WEBHOOKS: tuple[Mapping[str, Any], ...] = (
     {"kind": "failed_first"},
     {"kind": "out_of_order"},
 )
-
-CALLBACKS: tuple[Mapping[str, Any], ...] = (
+CALLBACKS: tuple[Details, ...] = (
     {"kind": "lost"},
     {"kind": "doubled"},
     {"kind": "delayed", "seconds": 2},
 )
-
-RARE: tuple[tuple[Call, Mapping[str, Any]], ...] = (
-    # Longer than the product waits, which holds a process all the while.
+RARE: tuple[tuple[Call, Details], ...] = (
+    # Longer than the product waits, and it keeps a process busy.
     ("initialize", {"kind": "timeout_before", "seconds": 25}),
     ("initialize", {"kind": "timeout_after", "seconds": 25}),
-    # One answer that would send a payment to a person, whom the next look spares it.
+    # One such response could send a payment to manual review; the next check prevents it.
     ("verify", {"kind": "wrong_amount"}),
     ("verify", {"kind": "wrong_tx_ref"}),
 )
 
-
-PATIENCE = 2.5
-"""Seconds for which a process is watched that is to be killed while it works."""
+WATCH_SECONDS = 2.5
+"""How long a process that will be killed is watched until it works."""
 
 
 def make_chapa_faulty(chapa: Control, share: float) -> None:
-    """So many of all calls go wrong, in all ways alike, and more of the webhooks."""
+    """Make this share of all calls go wrong, evenly in all ways, and more of the webhooks."""
     if not share:
         return
     for call, details in RARE:
         chapa.add_fault(call, times=None, chance=share / 50, **details)
-    kinds: list[tuple[Call, Sequence[Mapping[str, Any]], float]] = [
-        *((call, ANSWERS, share) for call in CALLS),
-        # Of webhooks more: what nobody reports is what the schedule is for.
+    kinds: list[tuple[Call, Sequence[Details], float]] = [
+        *((call, RESPONSES, share) for call in CALLS),
+        # More webhooks are lost, so that the schedule has work.
         ("webhook", WEBHOOKS, min(1, 4 * share)),
         ("callback", CALLBACKS, share),
     ]
-    for call, ways, together in kinds:
+    for call, ways, total in kinds:
         for number, details in enumerate(ways):
-            # The first rule that fits is used, so each has to leave the others their part.
-            part = together / len(ways)
+            # The first fault that matches is used, so a later one needs a higher chance.
+            part = total / len(ways)
             chance = min(1, part / (1 - number * part))
             chapa.add_fault(call, times=None, chance=chance, **details)
 
@@ -89,35 +87,35 @@ class Kill:
     function: str
 
 
-class Reaper:
-    """Kills processes of functions of one stack without a word."""
+class ProcessKiller:
+    """Kills processes of a stack's functions with SIGKILL while they work."""
 
     def __init__(self, stack: Stack, seed: str) -> None:
         self.kills: list[Kill] = []
         self._stack = stack
-        self._random = random.Random(f"{seed}/reaper")
-        self._ready: dict[int, str] = {}
+        self._random = random.Random(f"{seed}/kills")
+        self._started: dict[int, str] = {}
 
-    def look(self) -> None:
-        """Take note of who has started up.
+    def find_started(self) -> None:
+        """Note the processes that have started up, which are the only ones to kill.
 
-        Only those are killed: when one dies before, MiniStack ends all others of its function, too.
+        If one dies before, MiniStack also ends all others of its function.
         """
         workers = self._stack.workers()
-        self._ready = {
-            pid: name for pid, name in workers.items() if pid in self._ready or not works(pid)
+        self._started = {
+            pid: name for pid, name in workers.items() if pid in self._started or not works(pid)
         }
 
-    def strike(self) -> None:
-        """Kill one of a function drawn by lot in the midst of its work, if it has any soon."""
-        if not self._ready:
+    def kill_one(self) -> None:
+        """Kill a process of a random function, if one of them works soon."""
+        if not self._started:
             return
-        function = self._random.choice(sorted(set(self._ready.values())))
-        pid = self._caught([pid for pid, name in self._ready.items() if name == function])
+        function = self._random.choice(sorted(set(self._started.values())))
+        pid = self._working([pid for pid, name in self._started.items() if name == function])
         if pid is None:
             return
         with suppress(OSError):
-            # A handle first: ids are given out again, and this must hit nobody else.
+            # The handle comes first: the id could be given to another process meanwhile.
             handle = os.pidfd_open(pid)
             try:
                 if self._stack.workers().get(pid) == function:
@@ -127,9 +125,9 @@ class Reaper:
             finally:
                 os.close(handle)
 
-    def _caught(self, pids: list[int]) -> int | None:
+    def _working(self, pids: list[int]) -> int | None:
         self._random.shuffle(pids)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WATCH_SECONDS
         while time.monotonic() < deadline:
             for pid in pids:
                 if works(pid):
@@ -139,7 +137,7 @@ class Reaper:
 
 
 def works(pid: int) -> bool:
-    """Whether a process does anything else than wait for its next invocation, on its input."""
+    """Whether a process does anything but wait for its next invocation, on standard input."""
     try:
         call = Path(f"/proc/{pid}/syscall").read_text().split()
     except OSError:
@@ -148,14 +146,11 @@ def works(pid: int) -> bool:
 
 
 class Repeated:
-    """Something that is done again and again, in a thread, while it is entered.
-
-    `pause` says for how many seconds it is left each time.
-    """
+    """Repeats an action in a thread, with `pause()` seconds before each time."""
 
     def __init__(self, name: str, pause: Callable[[], float], do: Callable[[], object]) -> None:
         self.failures: list[Exception] = []
-        """What went wrong with it. It goes on all the same."""
+        """What the action raised; it is repeated all the same."""
         self.name = name
         self._pause = pause
         self._do = do

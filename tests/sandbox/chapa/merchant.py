@@ -1,25 +1,29 @@
-"""A shop that talks to the simulator, and the place where its webhooks arrive."""
+"""A merchant that calls the simulator, over HTTP or in this process."""
 
 import json
+import random
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from sandbox.chapa.control import Control
-from sandbox.chapa.in_process import BASE_URL
+from sandbox.chapa.in_process import BASE_URL, ManualClock, session_for
 from sandbox.chapa.outbox import Message
+from sandbox.chapa.settings import Settings
+from sandbox.chapa.simulator import Simulator
 
 TEST_KEY = "CHASECK_TEST-abcdefgh12345678"
 LIVE_KEY = "CHASECK-abcdefgh12345678"
 SECRET = "a webhook secret"
-WEBHOOK_URL = "http://shop.local/webhook"
 
 
 class Merchant:
     def __init__(self, session: requests.Session, base_url: str = BASE_URL) -> None:
         self.session = session
         self.base_url = base_url
+        self.control = Control(base_url, session)
 
     def call(
         self, method: str, path: str, *, key: str = TEST_KEY, **kwargs: Any
@@ -38,6 +42,10 @@ class Merchant:
     def verify(self, tx_ref: str = "tx-1", *, key: str = TEST_KEY) -> requests.Response:
         return self.call("GET", f"/transaction/verify/{tx_ref}", key=key)
 
+    def status(self, tx_ref: str = "tx-1") -> str:
+        """The payment's status in verify."""
+        return str(self.verify(tx_ref).json()["data"]["status"])
+
     def cancel(self, tx_ref: str = "tx-1", *, key: str = TEST_KEY) -> requests.Response:
         return self.call("PUT", f"/transaction/cancel/{tx_ref}", key=key)
 
@@ -48,24 +56,38 @@ class Merchant:
         return self.call("GET", f"/refund/{ref_id}/verify")
 
     def checkout_path(self, tx_ref: str = "tx-1", **fields: Any) -> str:
-        """Initialize, and the path of the page to pay on."""
+        """Initialize a payment; returns the path of its checkout page."""
         url: str = self.initialize(tx_ref, **fields).json()["data"]["checkout_url"]
         return urlsplit(url).path
 
+    def paid(self, tx_ref: str = "tx-1", **fields: Any) -> str:
+        """Initialize a payment and pay it; returns its Chapa reference."""
+        assert self.initialize(tx_ref, **fields).status_code == 200
+        return str(self.control.pay(tx_ref)["reference"])
 
-class Inbox:
-    """Takes webhooks and callbacks, and answers with `code`, or fails with `error`."""
+
+class LocalMerchant(Merchant):
+    """A merchant with its own simulator; `respond` answers webhooks and callbacks."""
 
     def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.respond: Callable[[], int] = lambda: 200
         self.messages: list[Message] = []
-        self.code = 200
-        self.error: OSError | None = None
+        self.simulator = Simulator(
+            Settings(webhook_url="http://shop.local/webhook", webhook_secret=SECRET),
+            clock=self.clock,
+            rng=random.Random(7),
+            send=self._receive,
+            hold=self.clock.advance,
+        )
+        super().__init__(session_for(self.simulator))
 
-    def __call__(self, message: Message, _timeout: float) -> int:
+    def _receive(self, message: Message, _timeout: float) -> int:
         self.messages.append(message)
-        if self.error:
-            raise self.error
-        return self.code
+        return self.respond()
+
+    def deliver(self) -> list[int | None]:
+        return self.simulator.outbox.deliver_due()
 
     @property
     def webhooks(self) -> list[Message]:
@@ -77,10 +99,5 @@ class Inbox:
 
     @property
     def events(self) -> list[str]:
+        """Names of the events received."""
         return [json.loads(message.body)["event"] for message in self.webhooks]
-
-
-def paid(merchant: Merchant, control: Control, tx_ref: str = "tx-1", **fields: Any) -> str:
-    """A paid payment's Chapa reference."""
-    assert merchant.initialize(tx_ref, **fields).status_code == 200
-    return str(control.pay(tx_ref)["reference"])

@@ -1,19 +1,19 @@
-"""Webhooks, callbacks, and how they go wrong."""
+"""Webhooks and callbacks, and their faults."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import responses
 
 from payments.chapa.signature import sign, verify
-from sandbox.chapa.control import Control
-from sandbox.chapa.in_process import ManualClock
-from sandbox.chapa.outbox import Message
-from sandbox.chapa.simulator import Simulator
-from tests.sandbox.chapa.merchant import LIVE_KEY, SECRET, TEST_KEY, Inbox, Merchant, paid
+from sandbox.chapa.faults import Forgery
+from sandbox.chapa.outbox import Message, send_over_http
+from tests.sandbox.chapa.merchant import LIVE_KEY, SECRET, TEST_KEY, LocalMerchant
 
+CALLBACK_URL = "http://shop.local/callback"
 SUCCESS, FAILED = "charge.success", "charge.failed/cancelled"
-CONSTANT = sign(SECRET.encode(), SECRET)
+BOTH = ["chapa-signature", "x-chapa-signature"]
 
 
 def signed(message: Message, secret: str = SECRET) -> bool:
@@ -21,382 +21,218 @@ def signed(message: Message, secret: str = SECRET) -> bool:
     return verify(message.body, headers, [secret])
 
 
-def test_a_success_is_told_with_all_its_fields(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    reference = paid(
-        merchant, control, first_name="Abebe", phone_number="0911234567", meta={"order": "o-1"}
-    )
-    assert inbox.webhooks == []
-    assert simulator.outbox.deliver_due() == [200]
-    assert json.loads(inbox.webhooks[0].body) == {
-        "event": SUCCESS,
-        "first_name": "Abebe",
-        "last_name": None,
-        "email": None,
-        "mobile": "0911234567",
-        "currency": "ETB",
-        "amount": "100.00",
-        "charge": "3.50",
-        "status": "success",
-        "mode": "test",
-        "reference": reference,
-        "created_at": "2026-11-22T09:00:00.000000Z",
-        "updated_at": "2026-11-22T09:00:00.000000Z",
-        "type": "API",
-        "tx_ref": "tx-1",
-        "payment_method": "test",
-        "customization": {"title": None, "description": None, "logo": None},
-        "meta": {"order": "o-1"},
-    }
-
-
-def test_both_signatures_are_sent(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    paid(merchant, control)
-    simulator.outbox.deliver_due()
-    [message] = inbox.webhooks
-    assert message.headers["x-chapa-signature"] == sign(message.body, SECRET)
-    assert message.headers["chapa-signature"] == CONSTANT
-
-
-def test_the_body_is_written_as_php_would_write_it(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    meta = {"url": "http://a/b", "note": "ጫማ"}
-    paid(merchant, control, meta=meta)
-    control.switch(webhook_body="utf8")
-    paid(merchant, control, "tx-2", meta=meta)
-    simulator.outbox.deliver_due()
-    php, utf8 = inbox.webhooks
-    assert rb'"meta":{"url":"http:\/\/a\/b","note":"\u132b\u121b"}' in php.body
-    assert '"meta":{"url":"http://a/b","note":"ጫማ"}'.encode() in utf8.body
-    assert json.loads(php.body)["meta"] == json.loads(utf8.body)["meta"] == meta
-    assert signed(php)
-    assert signed(utf8)
-
-
 @pytest.mark.parametrize(
-    ("signing", "genuine", "names"),
+    ("switches", "key", "names", "text"),
     [
-        ("constant_only", False, ["chapa-signature"]),
-        ("wrong_payload", False, ["chapa-signature", "x-chapa-signature"]),
-        ("custom", True, ["chapa-signature"]),
+        ({}, SECRET, BOTH, rb'{"url":"http:\/\/a\/b","note":"\u132b\u121b"}'),
+        ({"webhook_body": "utf8"}, SECRET, BOTH, '{"url":"http://a/b","note":"ጫማ"}'.encode()),
+        ({"webhook_signature": "constant_only"}, None, BOTH[:1], b"{"),
+        ({"webhook_signature": "wrong_payload"}, None, BOTH, b"{"),
+        ({"webhook_signature": "custom"}, SECRET, BOTH[:1], b"{"),
+        ({"signing_key": "api_key"}, TEST_KEY, BOTH, b"{"),
     ],
 )
-def test_the_signature_headers_can_differ(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    inbox: Inbox,
-    signing: str,
-    genuine: bool,
-    names: list[str],
+def test_body_and_signature_follow_the_switches(
+    merchant: LocalMerchant, switches: Any, key: str | None, names: list[str], text: bytes
 ) -> None:
-    control.switch(webhook_signature=signing)
-    paid(merchant, control)
-    simulator.outbox.deliver_due()
-    [message] = inbox.webhooks
-    assert signed(message) is genuine
+    meta = {"url": "http://a/b", "note": "ጫማ"}
+    merchant.control.switch(**switches)
+    merchant.paid(meta=meta)
+    merchant.deliver()
+    [message] = merchant.webhooks
+    assert text in message.body
+    assert json.loads(message.body)["meta"] == meta
     assert [name for name in sorted(message.headers) if "signature" in name] == names
+    assert [k for k in (SECRET, TEST_KEY) if signed(message, k)] == ([key] if key else [])
+    if names == BOTH:
+        constant = key or SECRET
+        assert message.headers["chapa-signature"] == sign(constant.encode(), constant)
 
 
-def test_the_api_key_can_be_what_signs(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    control.switch(signing_key="api_key")
-    paid(merchant, control)
-    simulator.outbox.deliver_due()
-    assert signed(inbox.webhooks[0], TEST_KEY)
-
-
-def test_a_webhook_is_tried_ten_times_ten_minutes_apart(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    inbox: Inbox,
-    clock: ManualClock,
-) -> None:
-    inbox.code = 503
-    paid(merchant, control)
+def test_webhook_is_sent_ten_times_ten_minutes_apart(merchant: LocalMerchant) -> None:
+    merchant.respond = lambda: 503
+    merchant.paid()
     for attempt in range(1, 11):
-        assert simulator.outbox.deliver_due() == [503]
-        assert len(inbox.webhooks) == attempt
-        clock.advance(599)
-        assert simulator.outbox.deliver_due() == []
-        clock.advance(1)
-    assert simulator.outbox.deliver_due() == []
-    assert simulator.outbox.waiting == []
-    assert len({message.body for message in inbox.webhooks}) == 1
+        assert merchant.deliver() == [503]
+        assert len(merchant.webhooks) == attempt
+        merchant.clock.advance(599)
+        assert merchant.deliver() == []
+        merchant.clock.advance(1)
+    assert merchant.deliver() == []
+    assert merchant.simulator.outbox.waiting == []
+    assert len({message.body for message in merchant.webhooks}) == 1
 
 
-@pytest.mark.parametrize(("ack", "attempts"), [("200", 2), ("2xx", 1)])
-def test_only_a_200_acknowledges_unless_switched(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    inbox: Inbox,
-    clock: ManualClock,
-    ack: str,
-    attempts: int,
-) -> None:
-    control.switch(webhook_ack=ack)
-    inbox.code = 204
-    paid(merchant, control)
-    simulator.outbox.deliver_due()
-    clock.advance(600)
-    simulator.outbox.deliver_due()
-    assert len(inbox.webhooks) == attempts
+def test_only_200_acknowledges_unless_switched(merchant: LocalMerchant) -> None:
+    merchant.respond = lambda: 204
+    merchant.paid()
+    assert merchant.deliver() == [204]
+    [delivery] = merchant.simulator.outbox.waiting
+    merchant.control.switch(webhook_ack="2xx")
+    assert merchant.simulator.outbox.deliver(delivery) == 204
+    assert merchant.simulator.outbox.waiting == []
 
 
-def test_an_endpoint_that_cannot_be_reached_is_tried_again(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    inbox.error = ConnectionRefusedError()
-    paid(merchant, control)
-    assert simulator.outbox.deliver_due() == [None]
-    assert control.journal("webhook")[0].error == "ConnectionRefusedError"
-    assert len(simulator.outbox.waiting) == 1
+def test_unreachable_endpoint_is_tried_again_until_a_reset(merchant: LocalMerchant) -> None:
+    def refuse() -> int:
+        raise ConnectionRefusedError
+
+    merchant.respond = refuse
+    merchant.paid()
+    assert merchant.deliver() == [None]
+    assert merchant.control.journal("webhook")[0].error == "ConnectionRefusedError"
+    [delivery] = merchant.simulator.outbox.waiting
+    merchant.respond = lambda: merchant.simulator.reset() or 500  # type: ignore[func-returns-value]
+    assert merchant.simulator.outbox.deliver(delivery) == 500
+    assert merchant.simulator.outbox.waiting == []
 
 
-@pytest.mark.parametrize("switch", ["failed_event", "cancel_event"])
-def test_events_about_failure_can_be_switched_off(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox, switch: str
-) -> None:
-    control.switch(**{switch: "none"})
-    merchant.initialize("tx-failed")
-    control.fail("tx-failed")
-    merchant.initialize("tx-cancelled")
-    merchant.cancel("tx-cancelled")
-    simulator.outbox.deliver_due()
-    [told] = inbox.webhooks
-    assert told.tx_ref == ("tx-cancelled" if switch == "failed_event" else "tx-failed")
-    assert inbox.events == [FAILED]
+def test_redirect_of_a_webhook_is_not_followed() -> None:
+    message = Message("webhook", None, "POST", "http://shop.local/", {}, b"{}")
+    with responses.RequestsMock() as net:
+        net.post(message.url, status=302, headers={"Location": "http://other.local/"})
+        assert send_over_http(message, timeout=1) == 302
 
 
-def test_no_event_is_sent_when_it_is_not_wanted(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    merchant.initialize(callback_url="http://shop.local/callback")
-    control.pay("tx-1", webhook=False)
-    control.reverse("tx-1", webhook=False)
-    assert simulator.outbox.deliver_due() == []
+def test_failure_events_can_be_switched_off(merchant: LocalMerchant) -> None:
+    for off, on, counts in (
+        ("failed_event", "cancel_event", [0, 1]),
+        ("cancel_event", "failed_event", [1, 0]),
+    ):
+        merchant.initialize(off)
+        merchant.control.switch(**{off: "none", on: "sent"})
+        merchant.control.fail(off)
+        after_failure = len(merchant.deliver())
+        merchant.cancel(off)
+        assert [after_failure, len(merchant.deliver())] == counts
+    assert merchant.events == [FAILED] * 2
 
 
-def test_the_callback_is_a_get_with_three_parameters(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    url = "http://shop.local/callback?shop=1"
-    reference = paid(merchant, control, callback_url=url)
-    simulator.outbox.deliver_due()
-    [message] = inbox.callbacks
-    assert message.method == "GET"
-    assert message.url == f"{url}&trx_ref=tx-1&ref_id={reference}&status=success"
-    assert message.body == b""
+def test_webhook_false_sends_nothing(merchant: LocalMerchant) -> None:
+    merchant.initialize(callback_url=CALLBACK_URL)
+    merchant.control.pay("tx-1", webhook=False)
+    merchant.control.reverse("tx-1", webhook=False)
+    assert merchant.deliver() == []
 
 
-def test_the_callback_has_other_forms(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    url = "http://shop.local/callback"
-    for style in ("json", "tx_ref_name", "none"):
-        control.switch(callback=style)
-        paid(merchant, control, f"tx-{style}", callback_url=url)
-    simulator.outbox.deliver_due()
-    as_json, named = inbox.callbacks
+def test_callback_has_the_form_of_the_switch(merchant: LocalMerchant) -> None:
+    url = f"{CALLBACK_URL}?shop=1"
+    for style in ("query", "json", "tx_ref_name", "none"):
+        merchant.control.switch(callback=style)
+        merchant.paid(f"tx-{style}", callback_url=url)
+    merchant.deliver()
+    query, as_json, named = merchant.callbacks
+    reference = merchant.control.payment("tx-query")["reference"]
+    assert (query.method, query.body) == ("GET", b"")
+    assert query.url == f"{url}&trx_ref=tx-query&ref_id={reference}&status=success"
     assert (as_json.url, json.loads(as_json.body)["trx_ref"]) == (url, "tx-json")
-    assert "?tx_ref=tx-tx_ref_name&" in named.url
+    assert "&tx_ref=tx-tx_ref_name&" in named.url
 
 
-def test_a_callback_is_tried_once_and_on_failure_only_if_switched(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    inbox: Inbox,
-    clock: ManualClock,
-) -> None:
-    inbox.code = 500
-    control.set(webhook_url=None)
-    merchant.initialize(callback_url="http://shop.local/callback")
-    control.fail("tx-1")
-    assert simulator.outbox.deliver_due() == []
-    control.switch(callback_on_failure="yes")
-    control.fail("tx-1")
-    assert simulator.outbox.deliver_due() == [500]
-    clock.advance(3600)
-    assert simulator.outbox.deliver_due() == []
-
-
-def test_a_lost_webhook_is_only_in_the_journal(
-    merchant: Merchant, control: Control, simulator: Simulator
-) -> None:
-    control.add_fault("webhook", "lost")
-    control.add_fault("callback", "lost")
-    paid(merchant, control, callback_url="http://shop.local/callback")
-    assert simulator.outbox.deliver_due() == []
-    [webhook] = control.journal("webhook")
-    [callback] = control.journal("callback")
-    assert (webhook.status, webhook.faults) == (None, ["lost"])
-    assert (callback.status, callback.faults) == (None, ["lost"])
-
-
-def test_a_doubled_webhook_comes_n_times(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    control.add_fault("webhook", "doubled", n=3)
-    control.add_fault("callback", "doubled")
-    paid(merchant, control, callback_url="http://shop.local/callback")
-    simulator.outbox.deliver_due()
-    assert inbox.events == [SUCCESS] * 3
-    assert len({message.body for message in inbox.webhooks}) == 1
-    assert len(inbox.callbacks) == 2
-
-
-def test_a_delayed_webhook_comes_later(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    inbox: Inbox,
-    clock: ManualClock,
-) -> None:
-    control.add_fault("webhook", "delayed", seconds=60)
-    control.add_fault("callback", "delayed", seconds=61)
-    paid(merchant, control, callback_url="http://shop.local/callback")
-    clock.advance(59)
-    assert simulator.outbox.deliver_due() == []
-    clock.advance(1)
-    assert simulator.outbox.deliver_due() == [200]
-    clock.advance(1)
-    simulator.outbox.deliver_due()
-    assert [message.call for message in inbox.messages] == ["webhook", "callback"]
-
-
-@pytest.mark.parametrize("details", [{"n": 2}, {"seconds": 30}])
-def test_an_early_webhook_comes_before_verify_knows(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    clock: ManualClock,
-    details: dict[str, Any],
-) -> None:
-    control.add_fault("webhook", "early", **details)
-    paid(merchant, control)
-    assert simulator.outbox.deliver_due() == [200]
-    for _ in range(2):
-        assert merchant.verify().json()["message"] == "Payment not paid yet"
-    clock.advance(30)
-    assert merchant.verify().json()["data"]["status"] == "success"
+def test_callback_is_sent_once_and_on_failure_only_if_switched(merchant: LocalMerchant) -> None:
+    merchant.respond = lambda: 500
+    merchant.control.set(webhook_url=None)
+    merchant.initialize(callback_url=CALLBACK_URL)
+    merchant.control.fail("tx-1")
+    assert merchant.deliver() == []
+    merchant.control.switch(callback_on_failure="yes")
+    merchant.control.fail("tx-1")
+    assert merchant.deliver() == [500]
+    merchant.clock.advance(3600)
+    assert merchant.deliver() == []
 
 
 @pytest.mark.parametrize(
-    ("kind", "events"),
-    [("out_of_order", [SUCCESS, FAILED]), ("failed_first", [FAILED, SUCCESS])],
+    ("kind", "details", "at_once", "later"),
+    [
+        ("lost", {}, 0, 0),
+        ("doubled", {}, 2, 0),
+        ("doubled", {"n": 3}, 3, 0),
+        ("delayed", {"seconds": 60}, 0, 1),
+    ],
 )
-def test_a_failed_event_can_come_on_either_side_of_a_success(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    inbox: Inbox,
-    kind: Any,
-    events: list[str],
+def test_webhook_and_callback_are_lost_doubled_or_delayed(
+    merchant: LocalMerchant, kind: Any, details: dict[str, int], at_once: int, later: int
 ) -> None:
-    control.add_fault("webhook", kind)
-    paid(merchant, control)
-    simulator.outbox.deliver_due()
-    assert inbox.events == events
-    assert all(signed(message) for message in inbox.webhooks)
+    for call in ("webhook", "callback"):
+        merchant.control.add_fault(call, kind, times=None, **details)  # type: ignore[arg-type]
+    for number in (1, 2):
+        merchant.messages.clear()
+        merchant.paid(f"tx-{number}", callback_url=CALLBACK_URL)
+        merchant.clock.advance(59)
+        merchant.deliver()
+        assert [len(merchant.webhooks), len(merchant.callbacks)] == [at_once, at_once]
+        merchant.clock.advance(1)
+        assert len(merchant.deliver()) == 2 * later
+        assert len({message.body for message in merchant.webhooks}) <= 1
+    entries = [merchant.control.journal(c, "tx-1") for c in ("webhook", "callback")]
+    count, status = (1, None) if kind == "lost" else (at_once + later, 200)
+    for some in entries:
+        assert [(e.status, e.faults) for e in some] == [(status, [kind])] * count
 
 
-def test_a_fault_of_success_waits_for_a_success(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    control.add_fault("webhook", "out_of_order")
+def test_early_webhook_comes_before_verify_knows(merchant: LocalMerchant) -> None:
+    faults: dict[str, dict[str, Any]] = {"tx-1": {"n": 2}, "tx-2": {"seconds": 30}}
+    for tx_ref, details in faults.items():
+        merchant.control.add_fault("webhook", "early", **details)
+        merchant.paid(tx_ref)
+        assert merchant.deliver() == [200]
+        for _ in range(2):
+            assert merchant.verify(tx_ref).json()["message"] == "Payment not paid yet"
+        merchant.clock.advance(30)
+        assert merchant.status(tx_ref) == "success"
+
+
+def test_failed_event_comes_before_or_after_the_next_success(merchant: LocalMerchant) -> None:
+    merchant.control.add_fault("webhook", "out_of_order")
+    merchant.control.add_fault("webhook", "failed_first")
     merchant.initialize()
-    control.fail("tx-1")
-    control.pay("tx-1")
-    simulator.outbox.deliver_due()
-    assert inbox.events == [FAILED, SUCCESS, FAILED]
+    merchant.control.fail("tx-1")
+    merchant.control.pay("tx-1")
+    merchant.paid("tx-2")
+    merchant.deliver()
+    assert merchant.events == [FAILED, SUCCESS, FAILED, FAILED, SUCCESS]
+    assert all(signed(message) for message in merchant.webhooks)
 
 
-@pytest.mark.parametrize(
-    ("delivery", "count"),
-    [("lost", 0), ("doubled", 2), ("failed_first", 2), ("out_of_order", 2), ("early", 1)],
-)
-def test_a_switch_makes_every_delivery_go_wrong(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    inbox: Inbox,
-    delivery: str,
-    count: int,
+@pytest.mark.parametrize("signature", get_args(Forgery.__value__))
+def test_product_rejects_the_signature_of_a_forged_webhook(
+    merchant: LocalMerchant, signature: Any
 ) -> None:
-    control.switch(webhook_delivery=delivery)
-    for tx_ref in ("tx-1", "tx-2"):
-        paid(merchant, control, tx_ref)
-    simulator.outbox.deliver_due()
-    assert len(inbox.webhooks) == 2 * count
+    merchant.control.add_fault("webhook", "forged", signature=signature)
+    merchant.paid()
+    merchant.control.webhook(SUCCESS, "tx-1", signature=signature)
+    merchant.control.webhook(SUCCESS, "tx-1")
+    merchant.deliver()
+    assert [signed(message) for message in merchant.webhooks] == [False, False, True]
 
 
-@pytest.mark.parametrize(
-    "signature", ["random", "constant", "api_key", "uppercase", "other_body", "missing"]
-)
-def test_a_forged_webhook_is_not_believed_by_the_product(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox, signature: Any
-) -> None:
-    control.add_fault("webhook", "forged", signature=signature)
-    paid(merchant, control)
-    control.webhook(SUCCESS, "tx-1", signature=signature)
-    control.webhook(SUCCESS, "tx-1")
-    simulator.outbox.deliver_due()
-    assert [signed(message) for message in inbox.webhooks] == [False, False, True]
-
-
-def test_any_event_can_be_sent_with_any_fields(
-    merchant: Merchant,
-    control: Control,
-    simulator: Simulator,
-    inbox: Inbox,
-    clock: ManualClock,
-) -> None:
+def test_any_event_can_be_sent_with_any_fields(merchant: LocalMerchant) -> None:
     merchant.initialize()
-    body = control.webhook(SUCCESS, "tx-1", overrides={"amount": "1.00", "extra": [1]}, seconds=5)
-    assert (body["status"], body["amount"], body["extra"]) == ("success", "1.00", [1])
-    assert simulator.outbox.deliver_due() == []
-    clock.advance(5)
-    assert simulator.outbox.deliver_due() == [200]
-    assert json.loads(inbox.webhooks[0].body) == body
-    assert merchant.verify().status_code == 404
-
-
-def test_a_payout_event_needs_no_payment(
-    control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    control.webhook("payout.failed/cancelled", overrides={"reference": "p-7"})
-    simulator.outbox.deliver_due()
-    body = json.loads(inbox.webhooks[0].body)
-    assert (body["type"], body["status"], body["reference"]) == (
-        "Payout",
-        "failed/cancelled",
-        "p-7",
+    body = merchant.control.webhook(
+        SUCCESS, "tx-1", overrides={"amount": "1.00", "extra": [1]}, seconds=5
     )
-    assert signed(inbox.webhooks[0])
+    assert (body["status"], body["amount"], body["extra"]) == ("success", "1.00", [1])
+    assert merchant.deliver() == []
+    merchant.clock.advance(5)
+    assert merchant.deliver() == [200]
+    assert json.loads(merchant.webhooks[0].body) == body
+    assert merchant.verify().status_code == 404
+    payout = merchant.control.webhook("payout.failed/cancelled", overrides={"reference": "p-7"})
+    merchant.deliver()
+    assert json.loads(merchant.webhooks[1].body) == payout
+    assert (payout["type"], payout["status"]) == ("Payout", "failed/cancelled")
+    assert payout["reference"] == "p-7"
+    assert signed(merchant.webhooks[1])
 
 
-def test_live_events_say_live(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
+def test_deliveries_can_be_made_in_any_order_and_live_ones_say_live(
+    merchant: LocalMerchant,
 ) -> None:
-    paid(merchant, control, key=LIVE_KEY)
-    simulator.outbox.deliver_due()
-    body = json.loads(inbox.webhooks[0].body)
+    merchant.paid("tx-1")
+    merchant.paid("tx-2", key=LIVE_KEY)
+    for delivery in reversed(merchant.simulator.outbox.waiting):
+        merchant.simulator.outbox.deliver(delivery)
+    assert [message.tx_ref for message in merchant.webhooks] == ["tx-2", "tx-1"]
+    body = json.loads(merchant.webhooks[0].body)
     assert (body["mode"], body["payment_method"]) == ("live", "telebirr")
-
-
-def test_a_test_can_choose_the_order_of_deliveries(
-    merchant: Merchant, control: Control, simulator: Simulator, inbox: Inbox
-) -> None:
-    paid(merchant, control, "tx-1")
-    paid(merchant, control, "tx-2")
-    for delivery in reversed(simulator.outbox.waiting):
-        simulator.outbox.deliver(delivery)
-    assert [message.tx_ref for message in inbox.webhooks] == ["tx-2", "tx-1"]

@@ -86,7 +86,7 @@ class Player:
         self.world, self.shop = world, world.shop
         # Looks twelve hours apart after the first: a day of silence with few of them.
         self.shop.configure(wait_seconds="0", look_after_seconds="90,600,7200,43200")
-        self.shop.control.set(refund_looks=0)
+        self.shop.control.set(refund_checks=0)
         self.stage = Stage(world)
         self._refuses: Call | None = None
         self._refusals_left: float = 0

@@ -378,7 +378,7 @@ class World(Shop):
     def settle_down(self) -> None:
         """All is well again, no webhook ever comes, and only the ordinary machinery runs."""
         self.well_again()
-        self.control.set(refund_looks=2)
+        self.control.set(refund_checks=2)
         self.simulator.outbox.clear()
         for _ in range(MOST_ROUNDS):
             due = [s.order.due_at for s in self.stories() if s.order.due_at is not None]

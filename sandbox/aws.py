@@ -1,0 +1,119 @@
+"""The local AWS as its users see it: clients, customers with tokens, and a service that listens."""
+
+import json
+import os
+import secrets
+import threading
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypedDict
+
+HOST = "127.0.0.1"
+REGION = "eu-central-1"
+USERS = ("abebe", "sara")
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+class User(TypedDict):
+    sub: str
+    token: str
+
+
+def client(service: str, endpoint_url: str) -> Any:
+    """A boto3 client that ignores the user's own AWS settings."""
+    from botocore.config import Config  # noqa: PLC0415 - see `_session`
+
+    with _session_lock:
+        return _session().client(
+            service,
+            endpoint_url=endpoint_url,
+            config=Config(proxies={}, retries={"total_max_attempts": 2, "mode": "standard"}),
+        )
+
+
+_session_lock = threading.Lock()
+
+
+@cache
+def _session() -> Any:
+    import boto3  # noqa: PLC0415 - half a second that `make down` need not spend
+    import botocore.session  # noqa: PLC0415
+
+    unset: dict[str, Any] = {
+        "profile": (None, None, None, None),
+        "config_file": (None, None, os.devnull, None),
+        "credentials_file": (None, None, os.devnull, None),
+    }
+    return boto3.Session(
+        CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        botocore_session=botocore.session.Session(unset),
+        region_name=REGION,
+    )
+
+
+def receive_events(endpoint: str, bus: str) -> str:
+    """What another service would have: a rule on the bus and a queue. Returns the queue's URL."""
+    sqs, events = client("sqs", endpoint), client("events", endpoint)
+    url = str(sqs.create_queue(QueueName="events")["QueueUrl"])
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    rule = events.put_rule(
+        Name="sample",
+        EventBusName=bus,
+        EventPattern=json.dumps({"source": ["chapa-payments"]}),
+    )
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": attributes["QueueArn"],
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule["RuleArn"]}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    events.put_targets(
+        Rule="sample", EventBusName=bus, Targets=[{"Id": "queue", "Arn": attributes["QueueArn"]}]
+    )
+    return url
+
+
+def allow_batches(endpoint: str, function: str) -> None:
+    """On AWS `sqs:SendMessage` covers batches; MiniStack asks for an action that AWS has not."""
+    configured = client("lambda", endpoint).get_function_configuration(FunctionName=function)
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessageBatch", "Resource": "*"}
+    client("iam", endpoint).put_role_policy(
+        RoleName=configured["Role"].rpartition("/")[2],
+        PolicyName="SendMessageBatch",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
+
+
+def sign_in(endpoint: str, outputs: Mapping[str, str]) -> dict[str, User]:
+    """Users of the stack's own pool with tokens that it issued; none when the issuer is another."""
+    if "UserPoolId" not in outputs:
+        return {}
+    cognito = client("cognito-idp", endpoint)
+    pool = outputs["UserPoolId"]
+    known = {user["Username"]: user for user in cognito.list_users(UserPoolId=pool)["Users"]}
+
+    def enter(name: str) -> User:
+        password = f"Aa1!{secrets.token_urlsafe(24)}"
+        user = (
+            known.get(name)
+            or cognito.admin_create_user(UserPoolId=pool, Username=name, MessageAction="SUPPRESS")[
+                "User"
+            ]
+        )
+        cognito.admin_set_user_password(
+            UserPoolId=pool, Username=name, Password=password, Permanent=True
+        )
+        issued = cognito.admin_initiate_auth(
+            UserPoolId=pool,
+            ClientId=outputs["UserPoolClientId"],
+            AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": name, "PASSWORD": password},
+        )
+        attributes = {a["Name"]: a["Value"] for a in user["Attributes"]}
+        return User(sub=attributes["sub"], token=issued["AuthenticationResult"]["AccessToken"])
+
+    return {name: enter(name) for name in USERS}
