@@ -1,15 +1,18 @@
-"""What every test starts from: a deployed function's environment, and nobody's AWS account."""
+"""Every test gets the environment of a deployed function, whatever the caller's environment is."""
 
 import os
+import re
+import time
 
-from tests.environment import PROCESS, PUBLISHER, SETTINGS
+from tests.environment import FOREIGN, PROCESS, PUBLISHER, SETTINGS
 
-# Before anything of the product is imported: it reads its settings at import, as on Lambda.
-os.environ.update(PROCESS)
-os.environ.update(SETTINGS)
-os.environ.update(PUBLISHER)
-os.environ.pop("AWS_PROFILE", None)
-os.environ.pop("AWS_ENDPOINT_URL", None)
+# Before the product is imported: it reads its settings at import, as on Lambda.
+if foreign := [name for name in os.environ if re.fullmatch(FOREIGN, name.upper())]:
+    for name in foreign:
+        del os.environ[name]
+os.environ.update(PROCESS | SETTINGS | PUBLISHER)
+if hasattr(time, "tzset"):
+    time.tzset()
 
 from collections.abc import Iterator
 from io import StringIO
@@ -21,21 +24,9 @@ from payments.telemetry import logger
 from tests.shop import Shop
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All journeys share one deployed stack, so they run in one process, the longest way first."""
-    journeys = [item for item in items if "journeys" in item.path.parts]
-    for item in journeys:
-        item.add_marker(pytest.mark.xdist_group("stack"))
-    items[:] = journeys + [item for item in items if item not in set(journeys)]
-
-
 @pytest.fixture
 def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
-    """A shop on an AWS and a Chapa inside this process, whose clock stands still.
-
-    Whatever a test did with it, the promises hold in the end.
-    """
+    """A shop in this process. After the test its data must violate no invariant."""
     with mock_aws():
         shop = Shop()
         yield shop
@@ -45,7 +36,7 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> StringIO:
-    """What the functions log, as it would arrive at CloudWatch."""
+    """The log lines of the functions, as CloudWatch receives them."""
     stream = StringIO()
     monkeypatch.setattr(logger.registered_handler, "stream", stream)
     return stream

@@ -1,4 +1,4 @@
-"""The environment that a deployed function has, for functions that run inside the tests."""
+"""The environment of a deployed function, for functions that run inside the tests."""
 
 SETTINGS = {
     "TABLE_NAME": "payments",
@@ -23,7 +23,7 @@ SETTINGS = {
 }
 
 PUBLISHER = {"BUS_NAME": "chapa-payments"}
-"""What only the publish function has besides."""
+"""Further variables of the publish function."""
 
 PROCESS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -31,6 +31,10 @@ PROCESS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_CONFIG_FILE": "/dev/null",
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "TZ": "UTC",
     "POWERTOOLS_SERVICE_NAME": "tests",
     "POWERTOOLS_METRICS_NAMESPACE": "ChapaPayments",
 }
+
+FOREIGN = r"(AWS|POWERTOOLS|MOTO)_.*|LOG_LEVEL|COLUMNS|LINES|(NO|FORCE)_COLOR|.*_PROXY"
+"""Variables of the caller that would change what the tests see."""

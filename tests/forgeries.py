@@ -344,7 +344,7 @@ HEADERS_OF_BODIES: dict[str, dict[str, str]] = {
     "a form": {"content-type": "application/x-www-form-urlencoded"},
     "a form of several parts": {"content-type": "multipart/form-data; boundary=x"},
     "compressed": {"content-type": "application/json", "content-encoding": "gzip"},
-    "a type that is none": {"content-type": '💥; charset="'.encode().decode("latin-1")},
+    "a malformed type": {"content-type": '💥; charset="'.encode().decode("latin-1")},
 }
 """None of them changes how a body is read: as JSON in UTF-8."""
 
@@ -357,7 +357,7 @@ SEGMENTS = {
     "bytes that are no text": "%ff%fe",
     "half a surrogate pair": "%ed%a0%80",
     "half an escape": "%",
-    "an escape that is none": "%zz",
+    "a malformed escape": "%zz",
     "a line break": "%0d%0aX-Evil:%201",
     "a blank": "%20",
     "an emoji": "%F0%9F%92%A5",

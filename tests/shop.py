@@ -1,17 +1,19 @@
-"""A shop inside one process: the product's own code on moto, with the Chapa simulator beside it.
+"""A shop in one process: the functions of the product on moto and the Chapa simulator.
 
-Only the clock, the randomness and the two networks are not the real ones. Time moves when a test
-moves it.
+Clock, randomness and both networks are replaced. Time moves only when a test moves it.
 """
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module
+from itertools import count
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import parse_qsl, urlsplit
 from warnings import catch_warnings, filterwarnings
 
 import boto3
@@ -52,11 +54,11 @@ CATALOGUE = {
     "EBOOK": ("Book about coffee", 999, "USD", 1_000),
     "LAST": ("The last one", 100, "ETB", 1),
 }
-"""SKU: name, price in minor units, currency, units."""
+"""By SKU: name, price in minor units, currency, units."""
 
 
 def create_table(client: Any, name: str) -> None:
-    """The table as template.yaml describes it, keys, index and all."""
+    """The table with the keys and the index of template.yaml."""
     wanted = template()["Resources"]["Table"]["Properties"]
     client.create_table(
         TableName=name,
@@ -67,7 +69,7 @@ def create_table(client: Any, name: str) -> None:
 
 @dataclass
 class Context:
-    """What a function needs of its Lambda context."""
+    """The part of a Lambda context that the functions use."""
 
     function_name: str = "function"
     memory_limit_in_mb: int = 512
@@ -110,7 +112,7 @@ def http_event(
 
 
 def _route(function: str, event: Mapping[str, Any]) -> str:
-    """What API Gateway was asked, if this came of it."""
+    """The route in openapi.yaml that leads to this event."""
     path = event.get("pathParameters", {})
     paths = {
         "orders": "/orders/{order_id}/cancel" if path else "/orders",
@@ -121,8 +123,19 @@ def _route(function: str, event: Mapping[str, Any]) -> str:
     return f"{event['requestContext']['http']['method']} {paths[function]}"
 
 
+def invoke(
+    function: str, event: Mapping[str, Any], milliseconds: int = 29_000, **replaced: Any
+) -> Any:
+    """Invoke a function of the product with some globals of its module replaced."""
+    app = import_module(f"functions.{function}.app")
+    with patch.multiple(app, **replaced), catch_warnings():
+        # Powertools warns when a function dies before it counts anything.
+        filterwarnings("ignore", "No application metrics to publish")
+        return app.handler(dict(event), Context(milliseconds=milliseconds))
+
+
 class Died(BaseException):
-    """A process that ends between two calls: nothing catches this."""
+    """A process that ends between two calls. No code of the product catches it."""
 
 
 def die() -> None:
@@ -130,13 +143,14 @@ def die() -> None:
 
 
 class ChapaConnection(Adapter):
-    """The line to Chapa; an interruption happens once, before a call of its kind gets through."""
+    """The network between the product and the simulator."""
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
         self.interruptions: dict[str, Callable[[], object]] = {}
+        """By part of a path: done once, before the next request to it."""
         self.around: Callable[[Any, Callable[[], Any]], Any] = lambda _, send: send()
-        """What becomes of each request; it may send it, or not."""
+        """Gets each request, and may send it or not."""
         self.patience = self.tries = 0.0
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -145,22 +159,28 @@ class ChapaConnection(Adapter):
     def _send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         self.patience = kwargs["timeout"][1]
         self.tries = 1 + READ_RETRIES if request.method == "GET" else 1
-        for part, action in list(self.interruptions.items()):
-            if f"/{part}" in str(request.url):
-                del self.interruptions[part]
-                action()
+        for part in [part for part in self.interruptions if f"/{part}" in str(request.url)]:
+            self.interruptions.pop(part)()
         return super().send(request, *args, **kwargs)
+
+    def wait(self, clock: ManualClock, seconds: float) -> None:
+        """Let a slow response arrive, or time out on each try."""
+        if seconds <= self.patience:
+            clock.advance(seconds)
+        else:
+            clock.advance(self.patience * self.tries)
+            raise DroppedError(reset=False)
 
 
 class FakeQueue:
-    """An SQS client whose delays follow the clock of the test; moto's follow the wall's."""
+    """An SQS client whose delays follow the clock of the test; moto's follow the real time."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self._waiting: list[tuple[float, str]] = []
         self.broken = False
         self.refused = 0
-        """How many of the next batch's entries are not taken."""
+        """Number of entries of the next batch that fail."""
 
     def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> None:  # noqa: N803
         if self.broken:
@@ -209,7 +229,7 @@ class Shop:
             clock=self.clock,
             rng=random.Random(7),
             send=self._deliver,
-            hold=self._wait_for_chapa,
+            hold=lambda seconds: self.chapa_connection.wait(self.clock, seconds),
         )
         self.control = Control(CHAPA_LOCAL, session_for(self.simulator))
         self.control.set(
@@ -219,27 +239,25 @@ class Shop:
         self.backend = self._backend(Settings.from_environment(SETTINGS))
 
     def before_chapa(self, part: str, action: Callable[[], object]) -> None:
-        """Once, before the next call to Chapa whose path holds `part`."""
+        """Run `action` once, before the next request to Chapa whose path contains `part`."""
         self.chapa_connection.interruptions[part] = action
 
     def before_aws(
         self, operation: str, action: Callable[[], object], *, skip: int = 0, when: str = "before"
     ) -> None:
-        """Once, before (or `after`) the next DynamoDB call of this name, `skip` calls from now."""
-        left = [skip]
+        """Run `action` once, before or after a DynamoDB call; `skip` calls pass without it."""
+        calls = count()
 
         def hook(**_: Any) -> None:
-            if left[0]:
-                left[0] -= 1
-                return
-            self.dynamodb.meta.events.unregister(name, hook)
-            action()
+            if next(calls) == skip:
+                self.dynamodb.meta.events.unregister(name, hook)
+                action()
 
         name = f"{when}-call.dynamodb.{operation}"
         self.dynamodb.meta.events.register(name, hook)
 
     def configure(self, **settings: str) -> None:
-        """The same shop with other settings, named as in the environment but in lower case."""
+        """Change settings, named as in the environment but in lower case."""
         changed = SETTINGS | {name.upper(): value for name, value in settings.items()}
         self.backend = self._backend(Settings.from_environment(changed))
 
@@ -252,21 +270,10 @@ class Shop:
 
     def stock_up(self, sku: str, name: str, price: int, currency: str, units: int) -> None:
         self.units[sku] = units
-        self.table.put_item(
-            Item={
-                "pk": f"STOCK#{sku}",
-                "sk": "STOCK",
-                "sku": sku,
-                "name": name,
-                "unit_price": price,
-                "currency": currency,
-                "stocked": units,
-                "available": units,
-                "for_sale": True,
-                "list_key": CATALOGUE_LIST,
-                "list_at": sku,
-            }
-        )
+        item: dict[str, Any] = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": name}
+        item |= {"unit_price": price, "currency": currency}
+        item |= {"available": units, "reserved": 0, "committed": 0}
+        self.table.put_item(Item=item)
 
     def _backend(self, settings: Settings) -> Backend:
         secrets = SecretStore(
@@ -288,14 +295,6 @@ class Shop:
             random_bytes=self.random.randbytes,
         )
 
-    def _wait_for_chapa(self, seconds: float) -> None:
-        """As long as there is patience, and a question's further tries are as slow."""
-        if seconds <= self.chapa_connection.patience:
-            self.clock.advance(seconds)
-        else:
-            self.clock.advance(self.chapa_connection.patience * self.chapa_connection.tries)
-            raise DroppedError(reset=False)
-
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.clock.advance(seconds)
@@ -307,35 +306,29 @@ class Shop:
         return int(self.clock().timestamp())
 
     def set_secret(self, **values: str | None) -> None:
-        """Seen by what is configured after it, or a minute later."""
+        """Takes effect a minute later, or after `configure`."""
         secret = {"api_key": API_KEY, "webhook_secret": WEBHOOK_SECRET} | values
         self._secrets.put_secret_value(SecretId="chapa", SecretString=json.dumps(secret))
 
     def count_reads(self) -> list[str]:
-        """A list that grows with every call to DynamoDB from now on."""
+        """A list to which every later call to DynamoDB adds its name."""
         calls: list[str] = []
-
-        def hook(model: Any, **_: Any) -> None:
-            calls.append(model.name)
-
-        self.dynamodb.meta.events.register("before-call.dynamodb", hook)
+        self.dynamodb.meta.events.register(
+            "before-call.dynamodb", lambda model, **_: calls.append(model.name)
+        )
         return calls
 
     def call(self, function: str, event: Mapping[str, Any], milliseconds: int = 29_000) -> Any:
-        """Invoke a function of the product, as deployed, on this shop."""
-        app = import_module(f"functions.{function}.app")
-        with patch.object(app, "backend", self.backend), catch_warnings():
-            # Who dies has counted nothing, which Powertools remarks upon.
-            filterwarnings("ignore", "No application metrics to publish")
-            return app.handler(dict(event), Context(milliseconds=milliseconds))
+        """Invoke a function of the product on this shop."""
+        return invoke(function, event, milliseconds, backend=self.backend)
 
     def http(self, function: str, event: Mapping[str, Any]) -> Response:
-        """The answer, which is as openapi.yaml says, whatever it is."""
-        told = self.call(function, event)
-        answer = Response(told["statusCode"], json.loads(told["body"]), told["headers"])
+        """Invoke a function and compare its response with openapi.yaml."""
+        result = self.call(function, event)
+        response = Response(result["statusCode"], json.loads(result["body"]), result["headers"])
         route = _route(function, event)
-        assert not [*complaints(route, answer.status, answer.headers, answer.body)]
-        return answer
+        assert not [*complaints(route, response.status, response.headers, response.body)]
+        return response
 
     def order(
         self,
@@ -351,11 +344,11 @@ class Shop:
         return self.http("orders", http_event("POST", body, user=user, headers=headers))
 
     def pay(self, order_id: str, *, user: str = "abebe") -> Response:
-        """POST /payments: what a customer does before paying."""
+        """Open the payment of an order."""
         return self.http("initialize", http_event("POST", {"order_id": order_id}, user=user))
 
     def begun(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
-        """An order with a payment that waits on Chapa's page: its id and tx_ref."""
+        """An order with a pending payment: its id and tx_ref."""
         order_id = str(self.order(items).body["order_id"])
         return order_id, str(self.pay(order_id).body["tx_ref"])
 
@@ -378,13 +371,11 @@ class Shop:
         query = {"refresh": "true"} if refresh else {}
         event = http_event("GET", user=user, path={"tx_ref": tx_ref}, query=query)
         asked_at = self.now
-        answer = self.http("status", event)
-        if status := answer.body.get("order_status"):
-            was_paid = status in {"paid", "refunded"}
-            self.client_views.append(
-                ClientView(answer.body["order_id"], paid=was_paid, asked_at=asked_at)
-            )
-        return answer
+        response = self.http("status", event)
+        if status := response.body.get("order_status"):
+            paid = status in {"paid", "refunded"}
+            self.client_views.append(ClientView(response["order_id"], paid, asked_at))
+        return response
 
     def webhook(
         self, body: bytes | Mapping[str, Any], *, sign_with: str = WEBHOOK_SECRET, **headers: str
@@ -398,28 +389,26 @@ class Shop:
         return self.webhook({"event": event, "tx_ref": tx_ref, "status": "success"})
 
     def _deliver(self, message: Any, _timeout: float) -> int:
-        """The simulator's webhooks and callbacks, into the webhook function."""
-        headers = {name.lower(): value for name, value in message.headers.items()}
+        """Carries webhooks and callbacks of the simulator to the webhook function."""
         if message.method == "GET":
-            query = dict(
-                pair.split("=", 1) for pair in message.url.partition("?")[2].split("&") if pair
-            )
+            query = dict(parse_qsl(urlsplit(message.url).query))
             event = http_event("GET", user=None, query=query)
         else:
+            headers = {name.lower(): value for name, value in message.headers.items()}
             event = http_event("POST", message.body, user=None, headers=headers)
         return self.http("webhook", event).status
 
     def deliver(self) -> list[int | None]:
-        """Let Chapa send what it has to send; the codes that it got."""
+        """Deliver what Chapa has to send now. Returns the HTTP statuses."""
         return self.simulator.outbox.deliver_due()
 
     def sweep(self) -> int:
-        """What the schedule does in a minute: queue what is due, and work the queue off."""
+        """One minute of the schedule: put what is due on the queue, and empty the queue."""
         self.call("expire", {})
         return self.work()
 
     def work(self) -> int:
-        """Hand every message that is there to the worker; how many there were."""
+        """Reconcile every visible message. Returns their number."""
         worked = 0
         while message := self.messages.receive():
             records = [{"messageId": "1", "body": message}]
@@ -446,24 +435,20 @@ class Shop:
         return int(str(item["available"]))
 
     def dump(self) -> list[dict[str, Any]]:
-        """Every item of the table: two dumps are equal when nothing was written between them."""
+        """Every item of the table, in a fixed order."""
         items = list(self.table.scan(ConsistentRead=True)["Items"])
         return sorted(items, key=lambda item: (str(item["pk"]), str(item["sk"])))
 
     def audit(self, *, settled: bool = False) -> list[str]:
-        """Every promise that does not hold for what is stored, what Chapa has and what was told."""
+        """Violations of the invariants."""
         pages = self.dynamodb.get_paginator("scan").paginate(TableName="payments")
+        # Chapa pays a refund that it accepted, whether or not we check it.
+        given_back: Counter[str] = Counter()
+        for refund in self.simulator.refunds.values():
+            if refund.status != "reversed":
+                given_back[refund.payment_reference] += int(refund.amount * 100)
         confirmed = [
-            Confirmed(
-                payment.tx_ref,
-                int(payment.amount * 100),
-                sum(
-                    int(refund.amount * 100)
-                    for refund in self.simulator.refunds.values()
-                    # One that Chapa has taken on goes out, whether or not anybody looks at it.
-                    if refund.payment_reference == payment.reference and refund.status != "reversed"
-                ),
-            )
+            Confirmed(payment.tx_ref, int(payment.amount * 100), given_back[payment.reference])
             for payment in self.simulator.payments.values()
             if payment.paid
         ]
@@ -476,7 +461,7 @@ class Shop:
         )
 
     def asked(self, call: str, tx_ref: str | None = None) -> int:
-        """How often Chapa was called."""
+        """Number of calls to Chapa."""
         return sum(
             entry.call == call and tx_ref in {None, entry.tx_ref}
             for entry in self.simulator.journal.entries()

@@ -8,29 +8,29 @@ def records(*bodies: str) -> dict[str, Any]:
     return {"Records": [{"messageId": str(n), "body": body} for n, body in enumerate(bodies)]}
 
 
-def test_one_message_that_fails_does_not_hold_up_the_others(shop: Shop) -> None:
+def test_failing_message_does_not_delay_the_others(shop: Shop) -> None:
     order_id, _ = shop.begun()
     shop.clock.advance(1800)
-    answer = shop.call("reconcile", records("nonsense", message_for(order_id), "[]", "{}"))
-    assert answer == {"batchItemFailures": [{"itemIdentifier": n} for n in ("0", "2", "3")]}
+    result = shop.call("reconcile", records("nonsense", message_for(order_id), "[]", "{}"))
+    assert result == {"batchItemFailures": [{"itemIdentifier": n} for n in ("0", "2", "3")]}
     assert shop.story(order_id).order.status == "expired"
 
 
-def test_an_order_that_is_gone_is_no_failure(shop: Shop) -> None:
+def test_message_for_a_deleted_order_is_no_failure(shop: Shop) -> None:
     assert shop.call("reconcile", records(message_for("a" * 20))) == {"batchItemFailures": []}
 
 
-def test_a_message_that_comes_twice_looks_once(shop: Shop) -> None:
+def test_repeated_message_checks_the_payment_once(shop: Shop) -> None:
     order_id, tx_ref = shop.begun()
     shop.clock.advance(90)
     shop.call("reconcile", records(message_for(order_id), message_for(order_id)))
     assert shop.asked("verify", tx_ref) == 1
-    # As if Chapa had been asked twice, the next look would be put off further.
+    # A second check would have postponed the next one further.
     order = shop.story(order_id).order
     assert (order.looks, order.due_at) == (1, shop.now + 120)
 
 
-def test_what_failed_is_healed_by_the_same_message_later(shop: Shop) -> None:
+def test_failed_message_succeeds_when_it_is_repeated(shop: Shop) -> None:
     order_id, _ = shop.begun()
     shop.clock.advance(1800)
 

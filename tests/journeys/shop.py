@@ -1,16 +1,17 @@
-"""The deployed shop as the journeys use it: a client that also makes products, and time pass."""
+"""The deployed shop that the journeys use: a client with builders, and a way to let time pass."""
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 from operators.invariants import violations
 from sandbox.client import Client, Response, until
+from sandbox.stack import Description
+from tests.journeys.logs import Logs
 
 CUSTOMER = {
     "first_name": "Birtukan",
@@ -18,31 +19,49 @@ CUSTOMER = {
     "email": "birtukan.w@shopper.et",
     "phone_number": "0911928374",
 }
-"""Of every order, and found in no log line."""
+"""The customer of every order. No log line may contain any of it."""
 
 PRICE = 45_050
 
 
-class Shop(Client):
+class DeployedShop(Client):
     _numbers = count(1)
 
+    def __init__(self, stack: Description) -> None:
+        super().__init__(stack)
+        self.logs = Logs(self.aws("logs"))
+        self.schedule = self._stop_schedule()
+        """As it was deployed."""
+
+    def _stop_schedule(self) -> dict[str, Any]:
+        """From now on sweeps run only where a test calls them, and race with no test."""
+        scheduler = self.aws("scheduler")
+        [found] = scheduler.list_schedules()["Schedules"]
+        names = {"Name": found["Name"], "GroupName": found["GroupName"]}
+        schedule: dict[str, Any] = scheduler.get_schedule(**names)
+        kept = {
+            name: schedule[name] for name in ("ScheduleExpression", "FlexibleTimeWindow", "Target")
+        }
+        scheduler.update_schedule(**names, **kept, State="DISABLED")
+        return schedule
+
     def product(self, units: int = 10, sku: str | None = None) -> str:
-        """A product that no other test sells; its SKU."""
+        """The SKU of a product that no other test sells."""
         sku = sku or f"product-{next(self._numbers)}"
         self.sell(sku, units, PRICE)
         return sku
 
     def ordered(self, sku: str, quantity: int = 2, *, user: str = "abebe") -> str:
-        answer = self.place({sku: quantity}, user=user, customer=CUSTOMER)
-        assert answer.status == 201, answer
-        return str(answer["order_id"])
+        response = self.place({sku: quantity}, user=user, customer=CUSTOMER)
+        assert response.status == 201, response
+        return str(response["order_id"])
 
     def begun(self, sku: str, quantity: int = 2) -> tuple[str, str]:
-        """An order whose payment waits on Chapa's page: its id and tx_ref."""
+        """Order id and tx_ref of an order whose payment page is open."""
         order_id = self.ordered(sku, quantity)
-        answer = self.initialize(order_id)
-        assert answer.status == 201, answer
-        return order_id, str(answer["tx_ref"])
+        response = self.initialize(order_id)
+        assert response.status == 201, response
+        return order_id, str(response["tx_ref"])
 
     def paid(self, sku: str, quantity: int = 2) -> tuple[str, str]:
         order_id, tx_ref = self.begun(sku, quantity)
@@ -57,82 +76,12 @@ class Shop(Client):
         self.await_order(order_id, "expired")
         return order_id, tx_ref
 
-    def make_due(self, order_id: str, *, expires: bool = False) -> None:
-        """As if it had been placed so long ago that its next look, or its end, is now.
-
-        And as if Chapa had last been asked so long ago that it may be asked again.
-        """
-        now = int(time.time())
-        self._let_chapa_be_asked(order_id)
-        self.rewrite(order_id, due_at=now, **({"expires_at": now} if expires else {}))
-
-    def rewrite(self, order_id: str, **numbers: int) -> None:
-        """Times of an order that is due some time."""
-        self._table.update_item(
-            TableName=self.stack["table_name"],
-            Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": "ORDER"}},
-            UpdateExpression=f"SET {', '.join(f'{n} = :{n}' for n in numbers)} ADD version :one",
-            ConditionExpression="attribute_exists(due_at)",
-            ExpressionAttributeValues={
-                ":one": {"N": "1"},
-                **{f":{name}": {"N": str(number)} for name, number in numbers.items()},
-            },
-        )
-
-    def _let_chapa_be_asked(self, order_id: str) -> None:
-        payments = self._table.query(
-            TableName=self.stack["table_name"],
-            KeyConditionExpression="pk = :order AND begins_with(sk, :payment)",
-            ExpressionAttributeValues={
-                ":order": {"S": f"ORDER#{order_id}"},
-                ":payment": {"S": "PAYMENT#"},
-            },
-            ConsistentRead=True,
-        )
-        for payment in payments["Items"]:
-            self._table.update_item(
-                TableName=self.stack["table_name"],
-                Key={"pk": payment["pk"], "sk": payment["sk"]},
-                UpdateExpression="REMOVE looked_at",
-                ConditionExpression="attribute_exists(pk)",
-            )
-
-    def lease(self, tx_ref: str, until_then: int) -> None:
-        """As if somebody had taken the payment until then, and died over it."""
-        order_id = order_of(tx_ref)
-        self._table.update_item(
-            TableName=self.stack["table_name"],
-            Key={"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": f"PAYMENT#{tx_ref}"}},
-            UpdateExpression="SET lease_until = :then",
-            ConditionExpression="attribute_exists(pk)",
-            ExpressionAttributeValues={":then": {"N": str(until_then)}},
-        )
-
-    def look(self, order_id: str) -> None:
-        """The next look at an order, now; none when nothing is left to be done."""
-        with suppress(self._table.exceptions.ConditionalCheckFailedException):
-            self.make_due(order_id)
-        self.sweep()
-        self.await_worker()
-
-    def look_until[T](
-        self, order_id: str, see: Callable[[], T], good: Callable[[T], bool], what: str
-    ) -> T:
-        """As many looks at an order as it takes."""
-
-        def look_and_see() -> T:
-            self.look(order_id)
-            return see()
-
-        return until(look_and_see, good, what)
-
     def await_payment(self, tx_ref: str, status: str) -> None:
-        self.look_until(
-            order_of(tx_ref),
-            lambda: self.payment(tx_ref)["status"],
-            lambda seen: bool(seen == status),
-            f"payment {tx_ref} is {status}",
-        )
+        def check() -> str:
+            self.check(tx_ref.partition("-")[0])
+            return str(self.payment(tx_ref)["status"])
+
+        until(check, lambda seen: seen == status, f"payment {tx_ref} is {status}")
 
     def state(self, order_id: str) -> tuple[str, list[str]]:
         """The statuses of the order and of its payments."""
@@ -141,98 +90,102 @@ class Shop(Client):
 
     @contextmanager
     def nothing_written(self) -> Iterator[None]:
+        until(
+            lambda: [e for e in self.calls("webhook") if not (e.status or e.error or e.faults)],
+            lambda sending: not sending,
+            "Chapa sends nothing more",
+        )
         self.await_worker()
-        self._look_at_what_is_due_soon()
         before = self.dump()
         yield
-        assert self.dump() == before
-
-    def _look_at_what_is_due_soon(self) -> None:
-        """What other tests left behind, and the schedule would find in the midst of this one."""
-        soon = int(time.time()) + 60
-        for item in self.dump():
-            if item["sk"] == "ORDER" and item.get("due_at", soon) < soon:
-                self.look(str(item["order_id"]))
+        self.await_worker()
+        after = self.dump()
+        changed = [item for item in (*before, *after) if (item in before) != (item in after)]
+        assert changed == []
 
     @contextmanager
     def reconfigured(self, function: str, **configuration: Any) -> Iterator[None]:
-        """A function with another configuration, and with processes that start anew."""
+        """A function with another configuration; its processes start anew."""
         name = self.stack["functions"][function]
-        was = self._lambda.get_function_configuration(FunctionName=name)
+        before = self._lambda.get_function_configuration(FunctionName=name)
         self._lambda.update_function_configuration(FunctionName=name, **configuration)
         try:
             yield
         finally:
             self._lambda.update_function_configuration(
-                FunctionName=name, **{setting: was[setting] for setting in configuration}
+                FunctionName=name, **{setting: before[setting] for setting in configuration}
             )
 
     @contextmanager
-    def told(self, function: str, **variables: str) -> Iterator[None]:
+    def with_environment(self, function: str, **variables: str) -> Iterator[None]:
         """A function with other values in its environment."""
         known = self._variables(function)
         with self.reconfigured(function, Environment={"Variables": known | variables}):
             yield
 
-    def counted(self, metric: str) -> int:
-        """What the functions have counted under this name, as CloudWatch would read their logs."""
-        found = 0
-        for _, line in self.logged(metric):
-            with suppress(ValueError):
-                told = json.loads(line)
-                found += int(sum(told[metric])) if "_aws" in told and metric in told else 0
-        return found
+    @contextmanager
+    def retried_after(self, seconds: int) -> Iterator[None]:
+        """The queue delivers a message that failed again after so many seconds."""
+        url = self.stack["queues"]["reconcile"]
+        before = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])[
+            "Attributes"
+        ]
+        attributes = {"VisibilityTimeout": str(seconds)}
+        self._sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+        try:
+            yield
+        finally:
+            self._sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
 
-    def brief_token(self) -> str:
-        """A token of abebe's, as the user pool issues them, but good for two seconds only."""
+    def counted(self, metric: str) -> int:
+        """The sum of a metric, as CloudWatch reads it from the functions' logs."""
+        lines = [line for _, line in self.logs.lines(f'"{metric}":[') if '"_aws"' in line]
+        return int(sum(sum(json.loads(line)[metric]) for line in lines))
+
+    def short_lived_token(self) -> str:
+        """A token of abebe's that expires after two seconds."""
         cognito = self.aws("cognito-idp")
         [pool] = cognito.list_user_pools(MaxResults=10)["UserPools"]
         [app] = cognito.list_user_pool_clients(UserPoolId=pool["Id"])["UserPoolClients"]
-        names = {"UserPoolId": pool["Id"], "ClientId": app["ClientId"]}
-        was = cognito.describe_user_pool_client(**names)["UserPoolClient"]
-        kept = {
-            "ExplicitAuthFlows": was["ExplicitAuthFlows"],
-            "AccessTokenValidity": int(was["AccessTokenValidity"]),
-            "TokenValidityUnits": was["TokenValidityUnits"],
-        }
-        brief = {"AccessTokenValidity": 2, "TokenValidityUnits": {"AccessToken": "seconds"}}
-        cognito.update_user_pool_client(**names, **kept | brief)
-        password = "Aa1!for-two-seconds"
+        ids = {"UserPoolId": pool["Id"], "ClientId": app["ClientId"]}
+        before = cognito.describe_user_pool_client(**ids)["UserPoolClient"]
+        names = ("ExplicitAuthFlows", "AccessTokenValidity", "TokenValidityUnits")
+        settings = {name: before[name] for name in names}
+        short = {"AccessTokenValidity": 2, "TokenValidityUnits": {"AccessToken": "seconds"}}
+        login = {"USERNAME": "abebe", "PASSWORD": "Aa1!for-two-seconds"}
+        cognito.update_user_pool_client(**ids, **settings | short)
         try:
             cognito.admin_set_user_password(
-                UserPoolId=pool["Id"], Username="abebe", Password=password, Permanent=True
+                UserPoolId=ids["UserPoolId"],
+                Username=login["USERNAME"],
+                Password=login["PASSWORD"],
+                Permanent=True,
             )
-            answer = cognito.admin_initiate_auth(
-                **names,
-                AuthFlow="ADMIN_USER_PASSWORD_AUTH",
-                AuthParameters={"USERNAME": "abebe", "PASSWORD": password},
+            response = cognito.admin_initiate_auth(
+                **ids, AuthFlow="ADMIN_USER_PASSWORD_AUTH", AuthParameters=login
             )
         finally:
-            cognito.update_user_pool_client(**names, **kept)
-        return str(answer["AuthenticationResult"]["AccessToken"])
+            cognito.update_user_pool_client(**ids, **settings)
+        return str(response["AuthenticationResult"]["AccessToken"])
 
     def secret(self) -> dict[str, str]:
-        answer = self.aws("secretsmanager").get_secret_value(**self._secret)
-        return dict(json.loads(answer["SecretString"]))
+        response = self.aws("secretsmanager").get_secret_value(**self._secret_id)
+        return dict(json.loads(response["SecretString"]))
 
     def set_secret(self, values: Mapping[str, str]) -> None:
         self.aws("secretsmanager").put_secret_value(
-            **self._secret, SecretString=json.dumps(dict(values))
+            **self._secret_id, SecretString=json.dumps(dict(values))
         )
 
     @property
-    def _secret(self) -> dict[str, str]:
+    def _secret_id(self) -> dict[str, str]:
         return {"SecretId": self._variables("webhook")["SECRET_ID"]}
 
-    def broken(self, *, settled: bool) -> list[str]:
-        """What the one checker of promises says of the whole table, and of all that Chapa took."""
+    def violations(self, *, settled: bool) -> list[str]:
+        """Broken invariants of the whole table and of all that Chapa took."""
         return violations(
             self.items(), units=self.units, confirmed=self.confirmed(), settled=settled
         )
-
-
-def order_of(tx_ref: str) -> str:
-    return tx_ref.partition("-")[0]
 
 
 def body_about(tx_ref: str | None, event: str = "charge.success") -> bytes:
@@ -240,7 +193,7 @@ def body_about(tx_ref: str | None, event: str = "charge.success") -> bytes:
 
 
 def at_once[T](times: int, call: Callable[[int], T]) -> list[T]:
-    """So many calls, none before all are ready."""
+    """Make so many calls; none starts before all threads are ready."""
     barrier = threading.Barrier(times)
 
     def wait_and_call(number: int) -> T:
@@ -251,12 +204,12 @@ def at_once[T](times: int, call: Callable[[int], T]) -> list[T]:
         return list(threads.map(wait_and_call, range(times)))
 
 
-def is_problem(answer: Response) -> bool:
+def is_problem(response: Response) -> bool:
     """Whether it is a problem document in all its parts."""
     return (
-        answer.headers["content-type"] == "application/problem+json"
-        and answer["status"] == answer.status
-        and answer["type"] == f"urn:chapa-payments:{answer.code}"
-        and bool(answer["title"])
-        and bool(answer["detail"])
+        response.headers["content-type"] == "application/problem+json"
+        and response["status"] == response.status
+        and response["type"] == f"urn:chapa-payments:{response.code}"
+        and bool(response["title"])
+        and bool(response["detail"])
     )

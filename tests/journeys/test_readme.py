@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import stack as sandbox
-from tests.journeys.shop import Shop
+from tests.journeys.shop import DeployedShop
 
 PATIENCE = 120
 """Seconds for an example that waits for its webhook without a limit of its own."""
@@ -16,7 +16,10 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_example_of_the_readme_pays_an_order(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: DeployedShop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "stack.json").write_text(json.dumps(shop.stack))
     monkeypatch.setattr(sandbox, "STATE", tmp_path)

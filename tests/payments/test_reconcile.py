@@ -1,11 +1,21 @@
-from typing import Any
-
 import pytest
 
+from tests import builders
 from tests.shop import Died, Shop, die
 
 
-def test_a_payment_whose_webhook_was_lost_is_found(shop: Shop) -> None:
+def overdue(shop: Shop) -> tuple[str, str]:
+    """An order whose time is over, before the sweep: its id and tx_ref."""
+    order_id, tx_ref = shop.begun()
+    shop.clock.advance(1800)
+    return order_id, tx_ref
+
+
+def unanswered(shop: Shop) -> None:
+    shop.control.add_fault("verify", "status", times=None, status=500)
+
+
+def test_payment_whose_webhook_was_lost_is_found(shop: Shop) -> None:
     order_id, tx_ref = shop.begun()
     shop.control.pay(tx_ref, webhook=False)
     shop.clock.advance(90)
@@ -13,15 +23,14 @@ def test_a_payment_whose_webhook_was_lost_is_found(shop: Shop) -> None:
     assert shop.story(order_id).order.status == "paid"
 
 
-def test_nothing_is_looked_at_before_it_is_due(shop: Shop) -> None:
+def test_nothing_is_checked_before_it_is_due(shop: Shop) -> None:
     shop.begun()
     shop.clock.advance(59)
     assert shop.sweep() == 0
 
 
-def test_an_unpaid_order_gives_its_stock_back(shop: Shop) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
+def test_unpaid_order_releases_its_stock(shop: Shop) -> None:
+    order_id, tx_ref = overdue(shop)
     shop.sweep()
     assert shop.story(order_id).order.status == "expired"
     assert shop.payment(tx_ref).status == "closed"
@@ -29,67 +38,62 @@ def test_an_unpaid_order_gives_its_stock_back(shop: Shop) -> None:
     assert shop.control.payment(tx_ref)["cancelled"] is True
 
 
-def test_an_order_that_nobody_began_to_pay_expires_without_asking_chapa(shop: Shop) -> None:
+def test_order_without_payment_expires_without_a_call_to_chapa(shop: Shop) -> None:
     order_id = shop.order().body["order_id"]
     shop.clock.advance(1800)
     shop.sweep()
     assert shop.story(order_id).order.status == "expired"
     assert shop.stock("COFFEE-250") == (10, 0, 0)
-    assert shop.simulator.journal.entries("verify") == []
+    assert shop.asked("verify") == 0
 
 
 def test_stock_comes_back_once_however_often_the_sweep_runs(shop: Shop) -> None:
-    shop.begun()
-    shop.clock.advance(1800)
+    overdue(shop)
     for _ in range(3):
         shop.call("expire", {})
     assert shop.work() == 3
     assert shop.stock("COFFEE-250") == (10, 0, 0)
 
 
-def test_the_page_is_shut_before_the_stock_goes_back(shop: Shop) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
+def test_payment_is_closed_before_the_stock_is_released(shop: Shop) -> None:
+    order_id, tx_ref = overdue(shop)
     seen: list[tuple[str, tuple[int, int, int]]] = []
-
-    def look() -> None:
-        seen.append((shop.story(order_id).order.status, shop.stock("COFFEE-250")))
-
-    shop.before_chapa("cancel", look)
+    shop.before_chapa(
+        "cancel",
+        lambda: seen.append((shop.story(order_id).order.status, shop.stock("COFFEE-250"))),
+    )
     shop.sweep()
     assert seen == [("pending", (8, 2, 0))]
     calls = [e.call for e in shop.simulator.journal.entries(tx_ref=tx_ref)]
     assert calls[-3:] == ["verify", "cancel", "verify"]
 
 
-@pytest.mark.parametrize("moment", ["verify", "cancel"])
-def test_a_customer_who_pays_while_the_order_expires_wins(shop: Shop, moment: str) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
-    shop.before_chapa(moment, lambda: shop.control.pay(tx_ref, webhook=False))
+def test_payment_before_the_first_verify_of_expiry_pays_the_order(shop: Shop) -> None:
+    order_id, tx_ref = overdue(shop)
+    shop.before_chapa("verify", lambda: shop.control.pay(tx_ref, webhook=False))
     shop.sweep()
     assert shop.story(order_id).order.status == "paid"
     assert shop.stock("COFFEE-250") == (8, 0, 2)
 
 
-def test_one_who_pays_between_the_first_question_and_the_cancel_wins(shop: Shop) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
-    shop.before_chapa("cancel", lambda: shop.control.pay(tx_ref, late=True, webhook=False))
+@pytest.mark.parametrize("late", [False, True])
+def test_payment_between_verify_and_cancel_pays_the_order(shop: Shop, late: bool) -> None:
+    order_id, tx_ref = overdue(shop)
+    shop.before_chapa("cancel", lambda: shop.control.pay(tx_ref, late=late, webhook=False))
     shop.sweep()
     assert shop.story(order_id).order.status == "paid"
+    assert shop.stock("COFFEE-250") == (8, 0, 2)
 
 
-def test_a_webhook_during_expiry_wins(shop: Shop) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
+def test_webhook_during_expiry_pays_the_order_once(shop: Shop) -> None:
+    order_id, tx_ref = overdue(shop)
 
-    def paid_and_told() -> None:
+    def pay_and_deliver() -> None:
         shop.control.pay(tx_ref)
         shop.clock.advance(3)
         shop.deliver()
 
-    shop.before_chapa("cancel", paid_and_told)
+    shop.before_chapa("cancel", pay_and_deliver)
     shop.sweep()
     assert shop.story(order_id).order.status == "paid"
     assert shop.stock("COFFEE-250") == (8, 0, 2)
@@ -97,16 +101,10 @@ def test_a_webhook_during_expiry_wins(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("call", ["verify", "cancel"])
-@pytest.mark.parametrize("kind", ["status", "reset", "timeout_before", "timeout_after"])
-def test_an_order_is_not_expired_while_chapa_cannot_be_asked(
-    shop: Shop, call: str, kind: str
-) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
-    shop.control.add_fault(call, kind, times=None)  # type: ignore[arg-type]
-    for _ in range(5):
-        shop.sweep()
-        shop.clock.advance(600)
+def test_order_does_not_expire_while_chapa_is_unreachable(shop: Shop, call: str) -> None:
+    order_id, tx_ref = overdue(shop)
+    shop.control.add_fault(call, "status", times=None, status=500)  # type: ignore[arg-type]
+    builders.wait(shop, order_id, 3000)
     story = shop.story(order_id)
     assert (story.order.status, story.order.stock) == ("pending", "reserved")
     shop.control.clear_faults()
@@ -117,39 +115,31 @@ def test_an_order_is_not_expired_while_chapa_cannot_be_asked(
     assert shop.stock("COFFEE-250") == (10, 0, 0)
 
 
-def test_looks_at_a_silent_provider_come_further_apart(shop: Shop) -> None:
-    shop.begun()
-    shop.control.add_fault("verify", "status", times=None, status=500)
-    looks = 0
-    for _ in range(240):
-        shop.clock.advance(60)
-        looks += shop.sweep()
-    assert looks < 12
+def test_unanswered_checks_come_further_apart(shop: Shop) -> None:
+    order_id, _ = shop.begun()
+    unanswered(shop)
+    assert builders.wait(shop, order_id, 4 * 3600) < 12
 
 
-def test_a_provider_silent_for_a_day_is_a_matter_for_a_person(shop: Shop) -> None:
+def test_payment_unanswered_for_a_day_goes_to_review_and_can_still_succeed(shop: Shop) -> None:
     order_id, tx_ref = shop.begun()
-    shop.control.add_fault("verify", "status", times=None, status=500)
-    for _ in range(30):
-        shop.clock.advance(3600)
-        shop.sweep()
+    shop.with_rules(look_after=(90, 43_200))
+    unanswered(shop)
+    builders.wait(shop, order_id, 30 * 3600)
     story = shop.story(order_id)
     assert shop.payment(tx_ref).status == "review"
     assert (story.order.status, story.order.stock) == ("pending", "reserved")
     shop.control.clear_faults()
     shop.control.pay(tx_ref, late=True, webhook=False)
-    shop.clock.advance(3600)
+    shop.clock.advance(43_200)
     shop.sweep()
     assert shop.story(order_id).order.status == "paid"
 
 
-def test_a_last_look_at_which_nobody_was_asked_is_no_look(shop: Shop) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
-    shop.sweep()
-    assert shop.story(order_id).order.status == "expired"
+def test_unanswered_final_checks_do_not_count(shop: Shop) -> None:
+    order_id, tx_ref = builders.expired(shop)
     shop.control.pay(tx_ref, late=True, webhook=False)
-    shop.control.add_fault("verify", "status", times=None, status=500)
+    unanswered(shop)
     for _ in range(2):
         shop.clock.advance(86_400)
         shop.notify(tx_ref)
@@ -160,14 +150,14 @@ def test_a_last_look_at_which_nobody_was_asked_is_no_look(shop: Shop) -> None:
     assert shop.story(order_id).order.status == "paid"
 
 
-def test_a_webhook_after_the_last_look_is_heeded_though_chapa_is_silent(shop: Shop) -> None:
+def test_webhook_after_the_final_check_is_checked_though_chapa_is_unreachable(shop: Shop) -> None:
     order_id, tx_ref = shop.begun()
     for seconds in (1800, 3600, 86_400):
         shop.clock.advance(seconds)
         assert shop.sweep() == 1
     assert shop.story(order_id).order.due_at is None
     shop.control.pay(tx_ref, late=True, webhook=False)
-    shop.control.add_fault("verify", "status", times=None, status=500)
+    unanswered(shop)
     assert shop.notify(tx_ref).body == {"outcome": "deferred"}
     shop.clock.advance(60)
     shop.sweep()
@@ -177,10 +167,8 @@ def test_a_webhook_after_the_last_look_is_heeded_though_chapa_is_silent(shop: Sh
     assert shop.story(order_id).order.status == "paid"
 
 
-def test_a_look_at_which_nobody_was_asked_is_taken_a_moment_later(shop: Shop) -> None:
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
-    shop.sweep()
+def test_skipped_check_is_made_up_for_three_seconds_later(shop: Shop) -> None:
+    order_id, tx_ref = builders.expired(shop)
     shop.control.pay(tx_ref, late=True, webhook=False)
     shop.clock.advance(3600)
     shop.before_chapa("verify", die)
@@ -194,32 +182,31 @@ def test_a_look_at_which_nobody_was_asked_is_taken_a_moment_later(shop: Shop) ->
 
 
 @pytest.mark.parametrize("state", ["expired", "in review"])
-def test_last_looks_at_a_silent_provider_do_not_come_every_minute(shop: Shop, state: str) -> None:
-    shop.begun()
+def test_unanswered_final_checks_do_not_come_every_minute(shop: Shop, state: str) -> None:
     if state == "expired":
-        shop.clock.advance(1800)
-        shop.sweep()
-    shop.control.add_fault("verify", "status", times=None, status=500)
+        builders.expired(shop)
+    else:
+        shop.begun()
+    unanswered(shop)
     for seconds in (86_400, 86_400, 3600):
         shop.clock.advance(seconds)
         shop.sweep()
-    looks = 0
+    checks = 0
     for _ in range(5):
         shop.clock.advance(599)
-        looks += shop.sweep()
-    assert looks <= 1
+        checks += shop.sweep()
+    assert checks <= 1
 
 
-def test_a_new_payment_cannot_begin_while_the_order_is_being_shut(shop: Shop) -> None:
-    order_id, _ = shop.begun()
-    shop.clock.advance(1800)
+def test_no_payment_begins_while_the_order_is_being_closed(shop: Shop) -> None:
+    order_id, _ = overdue(shop)
     codes: list[str] = []
     shop.before_chapa("cancel", lambda: codes.append(shop.pay(order_id).code))
     shop.sweep()
     assert codes == ["order_not_payable"]
 
 
-def test_a_second_page_of_a_paid_order_is_shut(shop: Shop) -> None:
+def test_second_page_of_a_paid_order_is_closed(shop: Shop) -> None:
     order_id, first = shop.begun()
     shop.control.fail(first)
     shop.deliver()
@@ -232,42 +219,9 @@ def test_a_second_page_of_a_paid_order_is_shut(shop: Shop) -> None:
     assert shop.payment(second).status == "closed"
 
 
-class TestCrashes:
-    @pytest.mark.parametrize("skip", range(2))
-    @pytest.mark.parametrize("when", ["before", "after"])
-    def test_a_worker_that_died_while_writing_is_followed_by_another(
-        self, shop: Shop, when: str, skip: int
-    ) -> None:
-        order_id, _ = shop.begun()
-        shop.clock.advance(1800)
-        shop.before_aws("TransactWriteItems", die, skip=skip, when=when)
-        with pytest.raises(Died):
-            shop.sweep()
-        shop.clock.advance(90)
-        shop.sweep()
-        assert shop.story(order_id).order.status == "expired"
-        assert shop.stock("COFFEE-250") == (10, 0, 0)
-
-    @pytest.mark.parametrize("call", ["verify", "cancel"])
-    def test_a_worker_that_died_while_asking_is_followed_by_another(
-        self, shop: Shop, call: str
-    ) -> None:
-        order_id, _ = shop.begun()
-        shop.clock.advance(1800)
-        shop.before_chapa(call, die)
-        with pytest.raises(Died):
-            shop.sweep()
-        shop.clock.advance(90)
-        shop.sweep()
-        assert shop.story(order_id).order.status == "expired"
-
-
-@pytest.mark.parametrize("kind", ["wrong_tx_ref", "wrong_currency", "wrong_mode"])
-def test_an_answer_about_another_payment_ends_no_order(shop: Shop, kind: Any) -> None:
-    """Chapa says failed, once the page is shut, but of something that is not ours."""
-    order_id, tx_ref = shop.begun()
-    shop.clock.advance(1800)
-    shop.control.add_fault("verify", kind)
+def test_failed_answer_about_another_payment_expires_no_order(shop: Shop) -> None:
+    order_id, tx_ref = overdue(shop)
+    shop.control.add_fault("verify", "wrong_tx_ref")
     shop.sweep()
     assert shop.asked("verify", tx_ref) == 2
     assert shop.story(order_id).order.status == "pending"

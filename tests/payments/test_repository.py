@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -10,7 +11,6 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from payments import domain
-from payments.domain import Rules, Said, Verification
 from payments.errors import Busy, OutOfStock
 from payments.repository import (
     CONFLICT_TRIES,
@@ -23,412 +23,368 @@ from payments.repository import (
     plain,
 )
 from payments.states import OrderStatus, PaymentStatus, RefundStatus, StockStatus
-from payments.story import Event, Line, Order, Refund, Story
+from payments.story import Event, Line, Order, Story
+from tests import builders
+from tests.builders import NOW, PAID, RULES, refund
 from tests.shop import Shop, create_table
 
-pytestmark = pytest.mark.corrupts  # It saves stories that no use case tells.
+pytestmark = pytest.mark.corrupts  # Its orders have no customer and no payment at Chapa.
 
-NOW = 1_800_000_000
-RULES = Rules(1800, 60, (90,), (3600,), 86400, "reserve")
-PAID = Verification(Said.PAID, "tx", 90_000, "ETB", "test", "AP1", "success")
+PRICE = {"amount": 90_000, "currency": "ETB"}
+LAST = (Line("LAST", "The last one", 1, 100),)
+
+
+@pytest.fixture
+def repository(shop: Shop) -> Repository:
+    return shop.backend.repository
 
 
 def new_order(order_id: str = "a" * 20, **changes: Any) -> Order:
-    order = Order(
-        order_id=order_id,
-        user_id="abebe",
-        amount=90_000,
-        currency="ETB",
-        lines=(Line("COFFEE-250", "Yirgacheffe coffee, 250 g", 2, 45_000),),
-        created_at=NOW,
-        expires_at=NOW + 1800,
-        request_hash="hash",
-        customer={"first_name": "አበበ"},
-        due_at=NOW + 1800,
-    )
-    return replace(order, **changes)
+    changes = {"customer": {"first_name": "አበበ"}, "due_at": NOW + 1800} | changes
+    return builders.order(order_id, **changes)
 
 
-def saved(shop: Shop, story: Story | None = None) -> Story:
-    return shop.backend.repository.save(None, story or domain.place(new_order()))
+def placed(repository: Repository, **changes: Any) -> Story:
+    return repository.save(None, domain.place(new_order(**changes)))
 
 
-def begun(shop: Shop) -> Story:
-    placed = saved(shop)
-    return shop.backend.repository.save(placed, domain.begin(placed, "tx", NOW, RULES))
+def begun(repository: Repository) -> Story:
+    story = placed(repository)
+    return repository.save(story, domain.begin(story, "tx", NOW, RULES))
 
 
-def test_what_is_saved_is_what_is_read(shop: Shop) -> None:
-    story = begun(shop)
-    assert shop.backend.repository.read(story.order.order_id) == story
+def paid(story: Story) -> Story:
+    return domain.decide(story, "tx", PAID, NOW, "test", RULES).story
+
+
+def refunding(repository: Repository) -> Story:
+    """A paid order of which all is owed back."""
+    story = begun(repository)
+    story = repository.save(story, paid(story))
+    owed = refund(reason="Broken", return_stock=True)
+    return repository.save(story, domain.request_refund(story, owed, NOW))
+
+
+def read(repository: Repository, story: Story) -> Story:
+    found = repository.read(story.order.order_id)
+    assert found is not None
+    return found
+
+
+def test_saved_order_is_read_back(repository: Repository) -> None:
+    story = begun(repository)
+    assert read(repository, story) == story
     assert (story.order.version, story.order.events) == (2, 2)
 
 
-def test_a_payment_that_changed_but_not_its_status_is_read_as_it_was_changed(shop: Shop) -> None:
-    repository, story = shop.backend.repository, begun(shop)
+def test_payment_changed_within_its_status_is_read_back(repository: Repository) -> None:
+    story = begun(repository)
     story = repository.save(story, domain.lost(story, "tx", "no answer", NOW))
-    assert repository.read(story.order.order_id) == story
+    assert read(repository, story) == story
     assert story.payments[0].reason == "no answer"
 
 
-def test_a_refund_is_read_as_it_was_saved_and_as_it_was_changed(shop: Shop) -> None:
-    repository, story = shop.backend.repository, begun(shop)
-    story = repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
-    owed = Refund("op-1", "tx", 90_000, "ETB", NOW, reason="Broken", return_stock=True)
-    story = repository.save(story, domain.request_refund(story, owed, NOW))
-    assert repository.read(story.order.order_id) == story
-    # A change that leaves the status, and one that does not.
+def test_refund_is_read_back_after_each_change(repository: Repository) -> None:
+    story = refunding(repository)
+    assert read(repository, story) == story
+    # The first change keeps the status, the second one does not.
     story = repository.save(story, domain.try_refund(story, "op-1", NOW, RULES))
-    assert repository.read(story.order.order_id) == story
+    assert read(repository, story) == story
     story = repository.save(story, domain.refund_accepted(story, "op-1", "handle", NOW))
-    assert repository.read(story.order.order_id) == story
+    assert read(repository, story) == story
 
 
-def test_a_status_is_read_as_one_and_not_as_a_word(shop: Shop) -> None:
-    repository, story = shop.backend.repository, begun(shop)
-    story = repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
-    owed = Refund("op-1", "tx", 90_000, "ETB", NOW)
-    repository.save(story, domain.request_refund(story, owed, NOW))
-    read = repository.read(story.order.order_id)
-    assert read is not None
-    assert read.order.status is OrderStatus.PAID
-    assert read.order.stock is StockStatus.COMMITTED
-    assert read.payments[0].status is PaymentStatus.SUCCEEDED
-    assert read.refunds[0].status is RefundStatus.REQUESTED
+def test_status_is_read_as_a_member_of_its_enum(repository: Repository) -> None:
+    story = read(repository, refunding(repository))
+    assert story.order.status is OrderStatus.PAID
+    assert story.order.stock is StockStatus.COMMITTED
+    assert story.payments[0].status is PaymentStatus.SUCCEEDED
+    assert story.refunds[0].status is RefundStatus.REQUESTED
 
 
-def test_numbers_are_read_as_whole_ones_however_deep_they_lie() -> None:
+def test_numbers_are_read_as_integers_at_every_depth() -> None:
     raw = {"a": {"N": "1"}, "b": {"M": {"c": {"L": [{"N": "2"}, {"S": "3"}]}}}}
     assert json.dumps(plain(raw)) == '{"a": 1, "b": {"c": [2, "3"]}}'
 
 
-def test_payments_are_read_in_the_order_in_which_they_were_begun(shop: Shop) -> None:
-    repository, story = shop.backend.repository, saved(shop)
+def test_payments_are_read_in_the_order_of_their_beginning(repository: Repository) -> None:
+    story = placed(repository)
     for number, tx_ref in enumerate(("tx-c", "tx-a", "tx-b")):
         story = repository.save(story, domain.begin(story, tx_ref, NOW + number, RULES))
-    read = repository.read(story.order.order_id)
-    assert read is not None
-    assert [payment.tx_ref for payment in read.payments] == ["tx-c", "tx-a", "tx-b"]
+    assert [p.tx_ref for p in read(repository, story).payments] == ["tx-c", "tx-a", "tx-b"]
 
 
-def test_an_order_that_nobody_placed_is_not_there(shop: Shop) -> None:
-    assert shop.backend.repository.read("b" * 20) is None
-    assert shop.backend.repository.read_with_ledger("b" * 20) is None
+def test_unknown_order_is_none(repository: Repository) -> None:
+    assert repository.read("b" * 20) is None
+    assert repository.read_with_ledger("b" * 20) is None
 
 
-def test_saving_nothing_writes_nothing(shop: Shop) -> None:
-    story = begun(shop)
+@contextmanager
+def refused(shop: Shop, error: type[Exception]) -> Iterator[pytest.ExceptionInfo[Any]]:
+    """The block raises this error and writes nothing."""
     before = shop.dump()
-    assert shop.backend.repository.save(story, story) is story
+    with pytest.raises(error) as raised:
+        yield raised
     assert shop.dump() == before
 
 
-def test_an_order_is_placed_once(shop: Shop) -> None:
-    saved(shop)
-    before = shop.dump()
-    with pytest.raises(Stale):
-        saved(shop)
-    assert shop.dump() == before
-
-
-def test_whoever_read_before_another_wrote_must_read_again(shop: Shop) -> None:
-    story = begun(shop)
-    repository = shop.backend.repository
-    repository.save(story, domain.nudged(story, NOW))
-    before = shop.dump()
-    with pytest.raises(Stale):
-        repository.save(story, domain.opened(story, "tx", "https://pay", NOW))
-    assert shop.dump() == before
-
-
-def change_status(shop: Shop, order_id: str, key: str, status: str) -> None:
-    """As nobody should: past the version."""
+def change_status(shop: Shop, key: str, status: str) -> None:
+    """Without a new version, which no code of the product does."""
     shop.table.update_item(
-        Key={"pk": f"ORDER#{order_id}", "sk": key},
+        Key={"pk": f"ORDER#{'a' * 20}", "sk": key},
         UpdateExpression="SET #status = :status",
         ExpressionAttributeNames={"#status": "status"},
         ExpressionAttributeValues={":status": status},
     )
 
 
-def test_the_table_itself_refuses_what_may_not_follow(shop: Shop) -> None:
-    story = begun(shop)
-    change_status(shop, story.order.order_id, "PAYMENT#tx", "succeeded")
+def test_save_without_a_change_writes_nothing(shop: Shop, repository: Repository) -> None:
+    story = begun(repository)
     before = shop.dump()
-    with pytest.raises(Stale):  # Though the version is the one that was read.
-        shop.backend.repository.save(story, story.with_payment("tx", status=PaymentStatus.FAILED))
+    assert repository.save(story, story) is story
     assert shop.dump() == before
 
 
-def test_the_table_itself_refuses_to_end_an_order_twice(shop: Shop) -> None:
-    story = saved(shop)
-    change_status(shop, story.order.order_id, "ORDER", "paid")
-    before = shop.dump()
-    with pytest.raises(Stale):
-        shop.backend.repository.save(story, domain.end(story, NOW + 1800))
-    assert shop.dump() == before
+def test_order_is_placed_once(shop: Shop, repository: Repository) -> None:
+    placed(repository)
+    with refused(shop, Stale):
+        placed(repository)
 
 
-def test_the_table_itself_refuses_to_pay_a_refund_back_twice(shop: Shop) -> None:
-    repository, story = shop.backend.repository, begun(shop)
-    story = repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
-    owed = Refund("op-1", "tx", 90_000, "ETB", NOW)
-    story = repository.save(story, domain.request_refund(story, owed, NOW))
-    change_status(shop, story.order.order_id, "REFUND#op-1", "refunded")
-    before = shop.dump()
-    for late in (
-        domain.refund_accepted(story, "op-1", "handle", NOW),
-        domain.try_refund(story, "op-1", NOW, RULES),
-    ):
-        with pytest.raises(Stale):
-            repository.save(story, late)
-    assert shop.dump() == before
+def test_write_after_a_concurrent_write_is_stale(shop: Shop, repository: Repository) -> None:
+    story = begun(repository)
+    repository.save(story, domain.nudged(story, NOW))
+    with refused(shop, Stale):
+        repository.save(story, domain.opened(story, "tx", "https://pay", NOW))
 
 
-def test_an_order_is_read_as_it_is_and_not_as_it_was(shop: Shop) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def note(params: dict[str, Any], **_: Any) -> None:
-        asked.append(params)
-
-    order_id = begun(shop).order.order_id
-    shop.dynamodb.meta.events.register("provide-client-params.dynamodb.Query", note)
-    shop.backend.repository.read(order_id)
-    shop.backend.repository.read_with_ledger(order_id)
-    assert [params["ConsistentRead"] for params in asked] == [True, True]
+def test_table_refuses_an_illegal_payment_status(shop: Shop, repository: Repository) -> None:
+    story = begun(repository)
+    change_status(shop, "PAYMENT#tx", "succeeded")
+    with refused(shop, Stale):
+        repository.save(story, story.with_payment("tx", status=PaymentStatus.FAILED))
 
 
-def test_reading_an_order_does_not_read_its_ledger(shop: Shop) -> None:
+def test_table_refuses_to_end_an_order_twice(shop: Shop, repository: Repository) -> None:
+    story = placed(repository)
+    change_status(shop, "ORDER", "paid")
+    with refused(shop, Stale):
+        repository.save(story, domain.end(story, NOW + 1800))
+
+
+def test_table_refuses_to_refund_twice(shop: Shop, repository: Repository) -> None:
+    story = refunding(repository)
+    change_status(shop, "REFUND#op-1", "refunded")
+    with refused(shop, Stale):
+        repository.save(story, domain.refund_accepted(story, "op-1", "handle", NOW))
+    with refused(shop, Stale):
+        repository.save(story, domain.try_refund(story, "op-1", NOW, RULES))
+
+
+def test_order_takes_only_available_stock(shop: Shop, repository: Repository) -> None:
+    with refused(shop, OutOfStock) as raised:
+        placed(repository, lines=(Line("MUG", "Mug", 3, 15_050), *LAST))
+    assert raised.value.members["skus"] == ["MUG"]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "price", "currency"),
+    [(1, 15_049, "ETB"), (2, 15_049, "ETB"), (1, 15_050, "USD")],
+    ids=["other price", "other price and the last units", "other currency"],
+)
+def test_order_with_an_outdated_price_is_stale(
+    shop: Shop, repository: Repository, quantity: int, price: int, currency: str
+) -> None:
+    with refused(shop, Stale):
+        placed(repository, lines=(Line("MUG", "Mug", quantity, price),), currency=currency)
+
+
+def test_late_success_cannot_take_sold_stock(shop: Shop, repository: Repository) -> None:
+    story = placed(repository, lines=LAST)
+    expired = repository.save(story, domain.end(story, NOW + 1800))
+    assert shop.stock("LAST") == (1, 0, 0)
+    placed(repository, order_id="b" * 20, lines=LAST)
+    with refused(shop, OutOfStock):
+        repository.save(expired, revived(expired))
+
+
+def test_deleted_product_is_out_of_stock(shop: Shop, repository: Repository) -> None:
+    story = placed(repository)
+    expired = repository.save(story, domain.end(story, NOW + 1800))
+    delete_product(shop)
+    with refused(shop, OutOfStock) as raised:
+        placed(repository, order_id="b" * 20)
+    assert raised.value.members["skus"] == ["COFFEE-250"]
+    with refused(shop, OutOfStock):
+        repository.save(expired, revived(expired))
+
+
+def test_deleted_product_with_reserved_units_is_an_error(
+    shop: Shop, repository: Repository
+) -> None:
+    """It is no race, so it is not tried again."""
+    story = begun(repository)
+    delete_product(shop)
+    with refused(shop, RuntimeError) as raised:
+        repository.save(story, paid(story))
+    assert raised.match(r"COFFEE-250 has not .* holds of it: \{\}")
+    with refused(shop, Stale):  # A lost race is reported first.
+        repository.save(replace(story, order=replace(story.order, version=1)), paid(story))
+
+
+def revived(expired: Story) -> Story:
+    return expired.with_order(status=OrderStatus.PAID, stock=StockStatus.COMMITTED)
+
+
+def delete_product(shop: Shop) -> None:
+    shop.table.delete_item(Key={"pk": "STOCK#COFFEE-250", "sk": "STOCK"})
+
+
+def test_order_is_read_consistently_and_without_its_event_log(
+    shop: Shop, repository: Repository
+) -> None:
+    queries: list[bool] = []
     counts: list[int] = []
 
-    def note(parsed: dict[str, Any], **_: Any) -> None:
+    def asked(params: dict[str, Any], **_: Any) -> None:
+        queries.append(params["ConsistentRead"])
+
+    def answered(parsed: dict[str, Any], **_: Any) -> None:
         counts.append(parsed["ScannedCount"])
 
-    order_id = begun(shop).order.order_id
-    shop.dynamodb.meta.events.register("after-call.dynamodb.Query", note)
-    shop.backend.repository.read(order_id)
-    shop.backend.repository.read_with_ledger(order_id)
+    order_id = begun(repository).order.order_id
+    shop.dynamodb.meta.events.register("provide-client-params.dynamodb.Query", asked)
+    shop.dynamodb.meta.events.register("after-call.dynamodb.Query", answered)
+    repository.read(order_id)
+    repository.read_with_ledger(order_id)
+    assert queries == [True, True]
     assert counts == [2, 4]
 
 
-def test_stock_moves_with_the_order(shop: Shop) -> None:
-    repository = shop.backend.repository
+def test_stock_moves_with_the_order(shop: Shop, repository: Repository) -> None:
     assert shop.stock("COFFEE-250") == (10, 0, 0)
-    story = begun(shop)
+    story = begun(repository)
     assert shop.stock("COFFEE-250") == (8, 2, 0)
-    repository.save(story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story)
+    repository.save(story, paid(story))
     assert shop.stock("COFFEE-250") == (8, 0, 2)
 
 
-def test_an_order_takes_only_what_is_there(shop: Shop) -> None:
-    lines = (Line("MUG", "Mug", 3, 15_050), Line("LAST", "The last one", 1, 100))
-    before = shop.dump()
-    with pytest.raises(OutOfStock) as raised:
-        saved(shop, domain.place(new_order(lines=lines)))
-    assert raised.value.members["skus"] == ["MUG"]
-    assert shop.dump() == before
-
-
-@pytest.mark.parametrize("quantity", [1, 2])
-def test_a_price_that_changed_since_it_was_read_is_read_again(shop: Shop, quantity: int) -> None:
-    """Also of the last units: it is the price that is wrong, and not that they are gone."""
-    lines = (Line("MUG", "Mug", quantity, 15_049),)
-    with pytest.raises(Stale):
-        saved(shop, domain.place(new_order(lines=lines)))
-    assert shop.stock("MUG") == (2, 0, 0)
-
-
-def test_a_currency_that_changed_since_it_was_read_is_read_again(shop: Shop) -> None:
-    lines = (Line("MUG", "Mug", 1, 15_050),)
-    with pytest.raises(Stale):
-        saved(shop, domain.place(new_order(lines=lines, currency="USD")))
-    assert shop.stock("MUG") == (2, 0, 0)
-
-
-def test_a_late_success_cannot_take_stock_that_is_gone(shop: Shop) -> None:
-    story = saved(shop, domain.place(new_order(lines=(Line("LAST", "The last one", 1, 100),))))
-    expired = shop.backend.repository.save(story, domain.end(story, NOW + 1800))
-    assert shop.stock("LAST") == (1, 0, 0)
-    other = new_order("b" * 20, lines=(Line("LAST", "The last one", 1, 100),))
-    saved(shop, domain.place(other))
-    before = shop.dump()
-    with pytest.raises(OutOfStock):
-        shop.backend.repository.save(
-            expired, expired.with_order(status=OrderStatus.PAID, stock=StockStatus.COMMITTED)
-        )
-    assert shop.dump() == before
-
-
-def off_the_catalogue(shop: Shop, sku: str) -> None:
-    shop.table.delete_item(Key={"pk": f"STOCK#{sku}", "sk": "STOCK"})
-
-
-def test_a_product_that_left_the_catalogue_since_it_was_read_is_sold_out(shop: Shop) -> None:
-    off_the_catalogue(shop, "COFFEE-250")
-    with pytest.raises(OutOfStock) as raised:
-        saved(shop)
-    assert raised.value.members["skus"] == ["COFFEE-250"]
-
-
-def test_a_late_success_cannot_take_what_left_the_catalogue(shop: Shop) -> None:
-    story = saved(shop)
-    expired = shop.backend.repository.save(story, domain.end(story, NOW + 1800))
-    off_the_catalogue(shop, "COFFEE-250")
-    with pytest.raises(OutOfStock):
-        shop.backend.repository.save(
-            expired, expired.with_order(status=OrderStatus.PAID, stock=StockStatus.COMMITTED)
-        )
-
-
-def test_units_that_an_order_holds_and_the_catalogue_lost_are_a_bug(shop: Shop) -> None:
-    """And no race: to try again would not bring them back."""
-    story = begun(shop)
-    off_the_catalogue(shop, "COFFEE-250")
-    before = shop.dump()
-    with pytest.raises(RuntimeError, match=r"COFFEE-250 has not .* holds of it: \{\}"):
-        shop.backend.repository.save(
-            story, domain.decide(story, "tx", PAID, NOW, "test", RULES).story
-        )
-    with pytest.raises(Stale):  # Whoever lost a race hears of that first.
-        shop.backend.repository.save(
-            replace(story, order=replace(story.order, version=1)),
-            domain.decide(story, "tx", PAID, NOW, "test", RULES).story,
-        )
-    assert shop.dump() == before
-
-
-def test_the_largest_order_fits_in_one_transaction(shop: Shop) -> None:
+def test_largest_order_fits_in_one_transaction(shop: Shop, repository: Repository) -> None:
     lines = []
     for number in range(90):
         sku = f"SKU-{number}"
         shop.stock_up(sku, sku, 1, "ETB", 1)
         lines.append(Line(sku, sku, 1, 1))
-    story = saved(shop, domain.place(new_order(lines=tuple(lines), amount=90)))
-    story = shop.backend.repository.save(story, domain.begin(story, "tx", NOW, RULES))
-    paid = Verification(Said.PAID, "tx", 90, "ETB", "test", "AP1", "success")
-    shop.backend.repository.save(story, domain.decide(story, "tx", paid, NOW, "test", RULES).story)
+    story = placed(repository, lines=tuple(lines), amount=90)
+    story = repository.save(story, domain.begin(story, "tx", NOW, RULES))
+    success = replace(PAID, amount=90)
+    repository.save(story, domain.decide(story, "tx", success, NOW, "test", RULES).story)
     assert shop.stock("SKU-89") == (0, 0, 1)
 
 
-def test_the_ledger_counts_without_a_gap(shop: Shop) -> None:
-    story = begun(shop)
-    repository = shop.backend.repository
+def test_events_are_numbered_without_a_gap(shop: Shop, repository: Repository) -> None:
+    story = begun(repository)
     story = repository.save(story, domain.nudged(story, NOW))
     repository.save(story, domain.opened(story, "tx", "https://pay", NOW))
     keys = [item["sk"] for item in shop.dump() if str(item["sk"]).startswith("EVENT#")]
     assert keys == ["EVENT#000001", "EVENT#000002", "EVENT#000003"]
     known = repository.read_with_ledger(story.order.order_id)
     assert known is not None
-    money = {"amount": 90_000, "currency": "ETB"}
     assert known[1] == [
-        Event("order.placed", NOW, money),
-        Event("payment.initializing", NOW, {"tx_ref": "tx", **money}),
+        Event("order.placed", NOW, PRICE),
+        Event("payment.initializing", NOW, {"tx_ref": "tx", **PRICE}),
         Event("payment.pending", NOW, {"tx_ref": "tx"}),
     ]
+    # A published event loses its mark, and nothing else.
+    repository.unmark_event(EventKey(story.order.order_id, 1))
+    assert repository.read_with_ledger(story.order.order_id) == known
 
 
 class TestDue:
-    def test_only_what_is_due_is_found(self, shop: Shop) -> None:
+    def test_only_due_orders_are_found(self, repository: Repository) -> None:
         for number in range(20):
-            order_id = f"{number:020d}"
-            saved(shop, domain.place(new_order(order_id, due_at=NOW + number, lines=())))
-        found = set(shop.backend.repository.due(NOW + 9))
-        assert found == {f"{number:020d}" for number in range(10)}
+            placed(repository, order_id=f"{number:020d}", due_at=NOW + number, lines=())
+        assert set(repository.due(NOW + 9)) == {f"{number:020d}" for number in range(10)}
 
-    def test_what_is_not_due_any_more_leaves_the_index(self, shop: Shop) -> None:
-        story = saved(shop)
-        shop.backend.repository.save(story, story.with_order(due_at=None))
-        assert list(shop.backend.repository.due(NOW + 10_000)) == []
+    def test_order_without_a_check_leaves_the_index(self, repository: Repository) -> None:
+        story = placed(repository)
+        repository.save(story, story.with_order(due_at=None))
+        assert list(repository.due(NOW + 10_000)) == []
 
-    def test_orders_are_spread_over_the_shards(self, shop: Shop) -> None:
+    def test_orders_are_spread_over_the_shards(self, shop: Shop, repository: Repository) -> None:
         for number in range(64):
-            saved(shop, domain.place(new_order(f"{number:020d}", lines=())))
+            placed(repository, order_id=f"{number:020d}", lines=())
         shards = {item["due_shard"] for item in shop.dump() if item["sk"] == "ORDER"}
         assert len(shards) == DUE_SHARDS
 
 
 class TestEvents:
-    def test_an_event_is_marked_by_the_write_that_made_it_true(self, shop: Shop) -> None:
-        begun(shop)
-        marks = [item["due_at"] for item in shop.dump() if str(item["sk"]).startswith("EVENT#")]
-        assert marks == [NOW + 3600, NOW + 3600]
-
-    def test_an_event_in_the_stream_names_itself_and_says_what_happened(self, shop: Shop) -> None:
-        order_id = begun(shop).order.order_id
+    def test_image_in_the_stream_has_key_and_content(
+        self, shop: Shop, repository: Repository
+    ) -> None:
+        order_id = begun(repository).order.order_id
         images = shop.dynamodb.scan(TableName="payments")["Items"]
-        told = [event_in(image) for image in images if image["sk"]["S"].startswith("EVENT#")]
-        price = {"amount": 90_000, "currency": "ETB"}
-        assert told == [
-            (EventKey(order_id, 1), Event("order.placed", NOW, price)),
-            (EventKey(order_id, 2), Event("payment.initializing", NOW, {"tx_ref": "tx"} | price)),
+        events = [event_in(image) for image in images if image["sk"]["S"].startswith("EVENT#")]
+        assert events == [
+            (EventKey(order_id, 1), Event("order.placed", NOW, PRICE)),
+            (EventKey(order_id, 2), Event("payment.initializing", NOW, {"tx_ref": "tx"} | PRICE)),
         ]
 
-    def test_an_event_is_not_an_order_and_an_order_is_not_an_event(self, shop: Shop) -> None:
-        order_id = begun(shop).order.order_id
-        repository, later = shop.backend.repository, NOW + 10_000
-        assert list(repository.due(later)) == [order_id]
-        assert list(repository.overdue_events(later)) == [(order_id, 1), (order_id, 2)]
+    def test_event_is_overdue_after_an_hour_and_is_no_order(self, repository: Repository) -> None:
+        order_id = begun(repository).order.order_id
+        assert list(repository.overdue_events(NOW + 3599)) == []
+        assert list(repository.overdue_events(NOW + 3600)) == [(order_id, 1), (order_id, 2)]
+        assert list(repository.due(NOW + 3600)) == [order_id]
 
-    def test_an_event_is_overdue_when_its_time_is_over_and_not_before(self, shop: Shop) -> None:
-        begun(shop)
-        assert list(shop.backend.repository.overdue_events(NOW + 3599)) == []
-        assert len(list(shop.backend.repository.overdue_events(NOW + 3600))) == 2
-
-    def test_what_is_published_is_never_overdue(self, shop: Shop) -> None:
-        order_id = begun(shop).order.order_id
-        repository, later = shop.backend.repository, NOW + 10_000
+    def test_published_event_is_never_overdue(self, repository: Repository) -> None:
+        order_id = begun(repository).order.order_id
         assert repository.unmark_event(EventKey(order_id, 1))
         assert not repository.unmark_event(EventKey(order_id, 1))
-        assert not repository.touch_event(EventKey(order_id, 1), later)
-        assert list(repository.overdue_events(later)) == [(order_id, 2)]
+        assert not repository.touch_event(EventKey(order_id, 1), NOW + 10_000)
+        assert list(repository.overdue_events(NOW + 10_000)) == [(order_id, 2)]
 
-    def test_of_two_sweeps_one_touches_an_event(self, shop: Shop) -> None:
-        event = EventKey(begun(shop).order.order_id, 1)
-        repository, later = shop.backend.repository, NOW + 3600
-        assert repository.touch_event(event, later)
-        assert not repository.touch_event(event, later)
-        assert repository.touch_event(event, later + 3600)
+    def test_only_one_of_two_sweeps_touches_an_event(self, repository: Repository) -> None:
+        event = EventKey(begun(repository).order.order_id, 1)
+        assert repository.touch_event(event, NOW + 3600)
+        assert not repository.touch_event(event, NOW + 3600)
+        assert repository.touch_event(event, NOW + 7200)
 
-    def test_an_event_that_is_gone_does_not_come_back_as_a_ghost(self, shop: Shop) -> None:
+    def test_deleted_event_is_not_created_again(self, shop: Shop, repository: Repository) -> None:
         before = shop.dump()
-        nobody = EventKey("b" * 20, 1)
-        assert not shop.backend.repository.touch_event(nobody, NOW)
-        assert not shop.backend.repository.unmark_event(nobody)
+        deleted = EventKey("b" * 20, 1)
+        assert not repository.touch_event(deleted, NOW)
+        assert not repository.unmark_event(deleted)
         assert shop.dump() == before
 
-    def test_the_mark_is_not_part_of_the_story(self, shop: Shop) -> None:
-        story = begun(shop)
-        known = shop.backend.repository.read_with_ledger(story.order.order_id)
-        shop.backend.repository.unmark_event(EventKey(story.order.order_id, 1))
-        assert shop.backend.repository.read_with_ledger(story.order.order_id) == known
 
+class TestClaim:
+    def test_verify_is_claimed_once_in_three_seconds(self, repository: Repository) -> None:
+        order_id = begun(repository).order.order_id
+        assert repository.claim_look(order_id, "tx", NOW, 3)
+        assert not repository.claim_look(order_id, "tx", NOW + 2, 3)
+        assert repository.claim_look(order_id, "tx", NOW + 3, 3)
 
-class TestLooks:
-    def test_one_look_is_taken_in_its_time(self, shop: Shop) -> None:
-        order_id = begun(shop).order.order_id
-        claim = shop.backend.repository.claim_look
-        assert claim(order_id, "tx", NOW, 3)
-        assert not claim(order_id, "tx", NOW + 2, 3)
-        assert claim(order_id, "tx", NOW + 3, 3)
-
-    def test_who_meets_a_transaction_leaves_the_look_to_whoever_writes(self, shop: Shop) -> None:
-        order_id = begun(shop).order.order_id
+    def test_claim_during_a_transaction_is_left_to_the_concurrent_writer(
+        self, shop: Shop, repository: Repository
+    ) -> None:
+        order_id = begun(repository).order.order_id
         answer: Any = {"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}
         error = ClientError(answer, "UpdateItem")
         with patch.object(shop.dynamodb, "update_item", side_effect=error):
-            assert not shop.backend.repository.claim_look(order_id, "tx", NOW, 3)
+            assert not repository.claim_look(order_id, "tx", NOW, 3)
 
-    def test_a_payment_that_is_not_there_has_no_look_to_take(self, shop: Shop) -> None:
-        assert not shop.backend.repository.claim_look("b" * 20, "tx", NOW, 3)
-        assert shop.dump() == [i for i in shop.dump() if str(i["pk"]).startswith("STOCK#")]
+    def test_unknown_payment_cannot_be_claimed(self, shop: Shop, repository: Repository) -> None:
+        before = shop.dump()
+        assert not repository.claim_look("b" * 20, "tx", NOW, 3)
+        assert shop.dump() == before
 
 
 class TestProducts:
-    def test_only_known_products_are_found(self, shop: Shop) -> None:
-        found = shop.backend.repository.products(["MUG", "NOTHING"])
+    def test_only_known_products_are_found(self, repository: Repository) -> None:
+        found = repository.products(["MUG", "NOTHING"])
         assert found == {"MUG": Product("MUG", "Mug", 15_050, "ETB")}
 
-    def test_what_the_first_answer_left_out_is_asked_for_again(self, shop: Shop) -> None:
+    def test_unprocessed_keys_are_read_again(self, shop: Shop, repository: Repository) -> None:
         asked: list[Any] = []
         real = shop.dynamodb.batch_get_item
 
@@ -442,12 +398,12 @@ class TestProducts:
             return answer | ({"UnprocessedKeys": {"payments": {"Keys": left}}} if left else {})
 
         with patch.object(shop.dynamodb, "batch_get_item", one_at_a_time):
-            assert shop.backend.repository.products(["MUG", "LAST"]).keys() == {"MUG", "LAST"}
+            assert repository.products(["MUG", "LAST"]).keys() == {"MUG", "LAST"}
         assert [len(keys) for keys in asked] == [2, 2, 1]
 
 
 class Conflicting:
-    """A client whose transactions are cancelled as DynamoDB cancels them; moto never does."""
+    """A client whose transactions are cancelled with these codes; moto never does."""
 
     def __init__(self, client: Any, codes: list[str]) -> None:
         self._client = client
@@ -481,35 +437,33 @@ class TestConflicts:
             create_table(client, "payments")
             yield client
 
+    def save(self, client: Any, slept: list[Any]) -> None:
+        placed(Repository(client, "payments", sleep=slept.append), lines=())
+
     @pytest.mark.parametrize(
-        "code",
-        ["TransactionConflict", "ThrottlingError", "TransactionInProgressException"],
+        "code", ["TransactionConflict", "ThrottlingError", "TransactionInProgressException"]
     )
-    def test_a_transaction_that_met_another_is_tried_again(self, client: Any, code: str) -> None:
+    def test_conflicting_transaction_is_tried_again(self, client: Any, code: str) -> None:
         slept: list[float] = []
         conflicting = Conflicting(client, [code, code])
-        repository = Repository(conflicting, "payments", sleep=slept.append)  # type: ignore[arg-type]
-        repository.save(None, domain.place(new_order(lines=())))
+        self.save(conflicting, slept)
         assert (conflicting.calls, len(slept)) == (3, 2)
 
-    def test_it_waits_longer_each_time_and_gives_up_in_the_end(
+    def test_pauses_grow_until_it_gives_up(
         self, client: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         slept: list[Any] = []
         monkeypatch.setattr("payments.repository.random.uniform", lambda *bounds: bounds)
         conflicting = Conflicting(client, ["TransactionConflict"] * 100)
-        repository = Repository(conflicting, "payments", sleep=slept.append)  # type: ignore[arg-type]
         with pytest.raises(Busy) as busy:
-            repository.save(None, domain.place(new_order(lines=())))
+            self.save(conflicting, slept)
         assert busy.value.retry_after == 1
         assert conflicting.calls == len(slept) == CONFLICT_TRIES
         assert slept[:4] == [(0, 0.02), (0, 0.04), (0, 0.08), (0, 0.16)]
 
-    def test_a_transaction_that_can_never_succeed_is_a_bug(self, client: Any) -> None:
-        conflicting = Conflicting(client, ["ValidationError"])
-        repository = Repository(conflicting, "payments", sleep=lambda _: None)  # type: ignore[arg-type]
+    def test_invalid_transaction_is_an_error(self, client: Any) -> None:
         with pytest.raises(RuntimeError, match="ValidationError: so says DynamoDB"):
-            repository.save(None, domain.place(new_order(lines=())))
+            self.save(Conflicting(client, ["ValidationError"]), [])
 
     def test_other_errors_of_aws_are_not_hidden(self, client: Any) -> None:
         with pytest.raises(ClientError):

@@ -32,78 +32,62 @@ NAMES = pytest.mark.parametrize("name", HEADERS)
 
 
 @BODIES
-def test_a_signature_is_what_openssl_computes(body: bytes) -> None:
+def test_signature_is_what_openssl_computes(body: bytes) -> None:
     assert sign(body, SECRET) == SIGNED[body]
 
 
 @BODIES
 @NAMES
-def test_an_hmac_of_the_payload_counts_under_either_name(name: str, body: bytes) -> None:
+def test_signature_is_accepted_in_either_header(name: str, body: bytes) -> None:
     assert verify(body, {name: SIGNED[body]}, [SECRET])
 
 
 @pytest.mark.parametrize("body", [AMHARIC, PHP, SPACED])
-def test_a_body_that_was_parsed_and_written_again_does_not_match(body: bytes) -> None:
+def test_signature_is_of_the_exact_bytes(body: bytes) -> None:
     again = json.dumps(json.loads(body)).encode()
 
     assert json.loads(again) == json.loads(body)
-    assert not verify(again, {HEADERS[0]: SIGNED[body]}, [SECRET])
+    for changed in (again, body + b" "):
+        assert not verify(changed, {HEADERS[0]: SIGNED[body]}, [SECRET])
 
 
-@BODIES
-def test_one_more_byte_does_not_match(body: bytes) -> None:
-    assert not verify(body + b" ", {HEADERS[0]: SIGNED[body]}, [SECRET])
-
-
-def test_the_constant_is_what_chapa_documents() -> None:
+def test_constant_is_what_chapa_documents() -> None:
     assert sign(SECRET.encode(), SECRET) == CONSTANT
 
 
-@NAMES
-def test_the_constant_proves_nothing(name: str) -> None:
-    assert not verify(COMPACT, {name: CONSTANT}, [SECRET])
+@pytest.mark.parametrize("names", [HEADERS[:1], HEADERS[1:], HEADERS])
+def test_constant_is_not_a_signature(names: list[str]) -> None:
+    assert not verify(COMPACT, dict.fromkeys(names, CONSTANT), [SECRET])
 
 
-def test_the_constant_under_both_names_proves_nothing() -> None:
-    assert not verify(COMPACT, dict.fromkeys(HEADERS, CONSTANT), [SECRET])
-
-
-def test_the_constant_beside_a_genuine_signature_does_no_harm() -> None:
+def test_constant_beside_a_genuine_signature_is_ignored() -> None:
     """That is how Chapa sends its standard webhooks."""
     headers = {"x-chapa-signature": SIGNED[COMPACT], "chapa-signature": CONSTANT}
 
     assert verify(COMPACT, headers, [SECRET])
 
 
-@pytest.mark.parametrize("secrets", [(SECRET, "previous"), ("current", SECRET)])
-def test_the_current_and_the_previous_secret_are_both_accepted(secrets: tuple[str, str]) -> None:
+@pytest.mark.parametrize("secrets", [(SECRET, "previous"), ("current", SECRET), ("", SECRET)])
+def test_current_and_previous_secret_are_both_accepted(secrets: tuple[str, str]) -> None:
     assert verify(COMPACT, {HEADERS[0]: SIGNED[COMPACT]}, secrets)
 
 
-def test_another_secret_is_not_accepted() -> None:
+def test_other_secret_is_not_accepted() -> None:
     assert not verify(COMPACT, {HEADERS[0]: sign(COMPACT, "another")}, [SECRET, "previous"])
 
 
-@pytest.mark.parametrize("secrets", [[], [""], ["", ""]])
-def test_nothing_configured_means_nothing_accepted(secrets: list[str]) -> None:
+@pytest.mark.parametrize("secrets", [[], [""], ["", ""], [SECRET, ""]])
+def test_empty_or_missing_secret_accepts_nothing(secrets: list[str]) -> None:
     assert not verify(COMPACT, {HEADERS[0]: sign(COMPACT, "")}, secrets)
 
 
-def test_an_empty_secret_beside_a_real_one_opens_nothing() -> None:
-    assert not verify(COMPACT, {HEADERS[0]: sign(COMPACT, "")}, [SECRET, ""])
-
-
-def test_an_empty_secret_before_a_real_one_closes_nothing() -> None:
-    assert verify(COMPACT, {HEADERS[0]: SIGNED[COMPACT]}, ["", SECRET])
-
-
 @pytest.mark.parametrize("headers", [{}, {"signature": SIGNED[COMPACT]}, {"x-signature": "x"}])
-def test_without_a_header_of_chapa_nothing_is_signed(headers: dict[str, str]) -> None:
+def test_request_without_a_header_of_chapa_is_refused(headers: dict[str, str]) -> None:
     assert not verify(COMPACT, headers, [SECRET])
 
 
 GOOD = SIGNED[COMPACT]
-CLAIMS = {
+MALFORMED = {
     "empty": "",
     "truncated": GOOD[:-1],
     "half": GOOD[:32],
@@ -112,9 +96,9 @@ CLAIMS = {
     "upper case": GOOD.upper(),
     "padded": f" {GOOD[:-1]}",
     "with a scheme": f"sha256={GOOD}",
-    "twice, joined as proxies join them": f"{GOOD},{GOOD}",
-    "twice, joined with a space": f"{GOOD}, {GOOD}",
-    "another": "0" * 64,
+    "twice, joined with a comma": f"{GOOD},{GOOD}",
+    "twice, joined with comma and space": f"{GOOD}, {GOOD}",
+    "other digits": "0" * 64,
     "not hexadecimal": "z" * 64,
     "Amharic": "አ" * 64,
     "Amharic of the same bytes": "አ" * 21 + "0",
@@ -128,6 +112,6 @@ CLAIMS = {
 
 
 @NAMES
-@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
-def test_a_claim_that_is_no_signature_is_refused_quietly(name: str, claim: str) -> None:
-    assert not verify(COMPACT, {name: claim}, [SECRET])
+@pytest.mark.parametrize("malformed", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_signature_is_refused_without_an_error(name: str, malformed: str) -> None:
+    assert not verify(COMPACT, {name: malformed}, [SECRET])

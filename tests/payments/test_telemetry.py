@@ -10,33 +10,33 @@ from payments.story import Event
 from payments.telemetry import announce, count, metrics, scrub
 
 PRIVATE = {
-    "an e-mail address": "abebe.bikila@shop.example",
-    "an Amharic address": "አበበ@shop.example",
-    "an address in quotes": '"abebe@shop.example"',
-    "a national number": "0911234567",
-    "an international number": "+251911234567",
-    "a number with spaces": "+251 91 123 4567",
-    "a number with hyphens": "0911-23-45-67",
-    "a card number": "4200 0000 0000 0000",
-    "a test key": "CHASECK_TEST-0123456789abcdef",
-    "a live key": "CHASECK-abcdefghijkl",
-    "a live key in lower case": "chaseck-abcdefghijkl",
-    "a public key": "CHAPUBK_TEST-abcdefghijkl",
-    "a test key of v2": "CHAPA_TEST_abcdefghijkl",
-    "a live key of v2": "CHAPA_LIVE_abcdefghijkl",
+    "e-mail address": "abebe.bikila@shop.example",
+    "Amharic address": "አበበ@shop.example",
+    "address in quotes": '"abebe@shop.example"',
+    "national number": "0911234567",
+    "international number": "+251911234567",
+    "number with spaces": "+251 91 123 4567",
+    "number with hyphens": "0911-23-45-67",
+    "card number": "4200 0000 0000 0000",
+    "test key": "CHASECK_TEST-0123456789abcdef",
+    "live key": "CHASECK-abcdefghijkl",
+    "live key in lower case": "chaseck-abcdefghijkl",
+    "public key": "CHAPUBK_TEST-abcdefghijkl",
+    "test key of v2": "CHAPA_TEST_abcdefghijkl",
+    "live key of v2": "CHAPA_LIVE_abcdefghijkl",
 }
 
 
 @pytest.mark.parametrize("private", PRIVATE.values(), ids=PRIVATE)
 @pytest.mark.parametrize("sentence", ["{}", "Refused: {}.", "before {} after", "({})", "a={}&b=c"])
-def test_words_from_outside_lose_what_is_private(sentence: str, private: str) -> None:
+def test_private_data_is_removed_from_foreign_text(sentence: str, private: str) -> None:
     scrubbed = scrub(sentence.format(private))
 
     assert private.strip('"') not in scrubbed
     assert "[removed]" in scrubbed
 
 
-def test_everything_private_goes_not_only_the_first() -> None:
+def test_all_private_data_is_removed() -> None:
     scrubbed = scrub(" and ".join(PRIVATE.values()))
 
     assert not any(private in scrubbed for private in PRIVATE.values())
@@ -53,21 +53,16 @@ def test_everything_private_goes_not_only_the_first() -> None:
         "",
     ],
 )
-def test_words_that_are_not_private_stay(words: str) -> None:
+def test_harmless_text_stays(words: str) -> None:
     assert scrub(words) == words
 
 
-def test_long_words_are_cut() -> None:
-    assert scrub("a" * 1_000) == "a" * 300
+def test_long_text_is_cut() -> None:
+    assert scrub("a" * 1_000_000) == "a" * 300  # A search over all of it would take an hour.
     assert scrub("a" * 1_000, limit=40) == "a" * 40
 
 
-def test_a_word_without_end_is_scrubbed_as_fast_as_its_beginning() -> None:
-    """Over all of it the search would take an hour."""
-    assert scrub("a" * 1_000_000) == "a" * 300
-
-
-def test_a_key_is_removed_before_the_rest_is_cut() -> None:
+def test_key_is_removed_before_the_text_is_cut() -> None:
     assert "CHASECK" not in scrub("a" * 25 + " CHASECK-abcdefghijkl", limit=40)
 
 
@@ -82,7 +77,7 @@ def lines(log: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.getvalue().splitlines()]
 
 
-def test_an_event_becomes_a_line_and_a_count(clean_metrics: Metrics, log: io.StringIO) -> None:
+def test_event_becomes_a_log_line_and_a_metric(clean_metrics: Metrics, log: io.StringIO) -> None:
     announce("an-order", [Event("payment.review", 1_000, {"tx_ref": "a-ref", "reason": "amount"})])
 
     [line] = lines(log)
@@ -100,7 +95,7 @@ def test_an_event_becomes_a_line_and_a_count(clean_metrics: Metrics, log: io.Str
         ("refund.requested", "RefundRequested"),
     ],
 )
-def test_the_metric_is_named_after_the_event(
+def test_metric_is_named_after_the_event(
     clean_metrics: Metrics, log: io.StringIO, event: str, metric: str
 ) -> None:
     announce("an-order", [Event(event, 1_000, {})])
@@ -108,23 +103,16 @@ def test_the_metric_is_named_after_the_event(
     assert set(clean_metrics.metric_set) == {metric}
 
 
-def test_each_event_has_its_own_line_and_is_counted(
-    clean_metrics: Metrics, log: io.StringIO
-) -> None:
+def test_each_event_has_its_own_line_and_count(clean_metrics: Metrics, log: io.StringIO) -> None:
     announce("an-order", [Event("payment.closed", 1_000, {"tx_ref": ref}) for ref in "abc"])
+
+    announce("an-order", [])
 
     assert [line["tx_ref"] for line in lines(log)] == ["a", "b", "c"]
     assert clean_metrics.metric_set["PaymentClosed"]["Value"] == [1, 1, 1]
 
 
-def test_nothing_happened_and_nothing_is_said(clean_metrics: Metrics, log: io.StringIO) -> None:
-    announce("an-order", [])
-
-    assert not lines(log)
-    assert not clean_metrics.metric_set
-
-
-def test_a_count_is_one_of_something(clean_metrics: Metrics) -> None:
+def test_count_adds_one(clean_metrics: Metrics) -> None:
     count("Something")
     count("Something")
 

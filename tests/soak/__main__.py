@@ -294,7 +294,7 @@ class Soak:
                 "webhooks handled",
                 (line["outcome"] for line in log_lines(shop, "webhook", "webhook")),
             ),
-            *total("events logged", (e.name for o in state.orders.values() for e in o.ledger)),
+            *total("events logged", (e.name for o in state.orders.values() for e in o.events)),
             ("events received from the bus", len(published)),
             ("  duplicates", len(published) - len(set(published))),
             ("verify calls", len(shop.calls("verify"))),

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from operators.invariants import Confirmed, Order, sorted_out, violations
+from operators.invariants import Confirmed, StoredOrder, stored_orders, violations
 from payments.money import format_amount, parse_amount
 from payments.states import ORDER_MOVES, PAYMENT_MOVES, OrderStatus, PaymentStatus, RefundStatus
 from payments.story import Payment
@@ -62,8 +62,8 @@ class FinalState:
     chapa_was_faulty: bool = False
 
     @cached_property
-    def orders(self) -> dict[str, Order]:
-        return sorted_out(self.items)[0]
+    def orders(self) -> dict[str, StoredOrder]:
+        return stored_orders(self.items)[0]
 
     def payment(self, tx_ref: str) -> Payment | None:
         order = self.orders.get(tx_ref.partition("-")[0])
@@ -281,9 +281,9 @@ class HeldUnits:
         return self._units[sku] - held < quantity
 
 
-def _holding(order: Order) -> Iterator[tuple[float, float]]:
+def _holding(order: StoredOrder) -> Iterator[tuple[float, float]]:
     since: float | None = None
-    for event in order.ledger:
+    for event in order.events:
         match event.name:
             case "order.placed" | "order.paid" if since is None:
                 since = event.at
@@ -320,12 +320,12 @@ def _at_chapa(paid: set[str], state: FinalState) -> Iterator[str]:
             yield f"{name}: refunded twice as {twice}"
 
 
-def unpublished(orders: Mapping[str, Order], published: Iterable[str]) -> list[str]:
+def unpublished(orders: Mapping[str, StoredOrder], published: Iterable[str]) -> list[str]:
     """Events that are missing on the bus, and events on the bus that are in no event log."""
     logged = {
         f"{order_id}#{number}"
         for order_id, order in orders.items()
-        for number in range(1, len(order.ledger) + 1)
+        for number in range(1, len(order.events) + 1)
     }
     on_bus = set(published)
     return [f"event {event} was never published" for event in sorted(logged - on_bus)] + [

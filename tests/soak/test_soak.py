@@ -295,7 +295,7 @@ def test_kill_of_its_process_explains_a_cut_response(
 
 def test_unpublished_and_unknown_events_are_found(recording: Recording) -> None:
     orders = recording.state.orders
-    ids = [f"{name}#{n + 1}" for name, order in orders.items() for n in range(len(order.ledger))]
+    ids = [f"{name}#{n + 1}" for name, order in orders.items() for n in range(len(order.events))]
     assert unpublished(orders, [*ids, ids[0]]) == []
     assert unpublished(orders, ids[1:]) == [f"event {ids[0]} was never published"]
     assert unpublished(orders, [*ids, "x#1"]) == ["event x#1 was published, but is in no event log"]
