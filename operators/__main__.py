@@ -109,7 +109,6 @@ def show(
     """Show an order with its payments, refunds and events."""
     known = Session.stack.backend.repository.read_with_events(_order_id_of(name))
     if known is None:
-<<<<<<< HEAD
         raise OrderNotFound("There is no such order.")
     _print(views.order_details(*known))
 
@@ -133,20 +132,6 @@ def list_(
         Status.REVIEW: REVIEW_LIST,
         Status.OWED: OWED_LIST,
         Status.UNANSWERED: UNANSWERED_LIST,
-=======
-        raise OrderNotFound("There is no such order.", order_id=order_id)
-    story, events = known
-    order = story.order
-    return {
-        **order_with_payments_view(story),
-        "stock": order.stock,
-        "next_look": iso_time(order.due_at) if order.due_at else None,
-        "refunds": [refund_view(refund) for refund in story.refunds],
-        "ledger": [
-            {"name": event.name, "at": iso_time(event.at), **details_view(event)}
-            for event in events
-        ],
->>>>>>> main
     }
     for entry in backend.repository.listed(lists[status], limit):
         aggregate = backend.read(entry.order_id)
@@ -231,41 +216,9 @@ def refund(
     _print(views.refund_details(requested))
 
 
-<<<<<<< HEAD
 def _amount(text: str | None) -> int | None:
     if text is None:
         return None
-=======
-def redrive(stack: Mapping[str, str]) -> dict[str, Any]:
-    """Send every dead letter to the reconcile function again.
-
-    Each message is sent before it is deleted, so an interruption repeats one and loses none.
-    """
-    sqs = boto3.client("sqs")
-    dead_letters, queue = stack["DeadLetterQueueUrl"], stack["QueueUrl"]
-    redriven = 0
-    while received := sqs.receive_message(QueueUrl=dead_letters, MaxNumberOfMessages=10).get(
-        "Messages"
-    ):
-        for message in received:
-            sqs.send_message(QueueUrl=queue, MessageBody=message["Body"])
-            sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"])
-            redriven += 1
-    return {"redriven": redriven}
-
-
-def audit(table_name: str) -> dict[str, Any]:
-    """Check every invariant. A change during the scan can seem a violation: run it again."""
-    pages = boto3.client("dynamodb").get_paginator("scan").paginate(TableName=table_name)
-    items = [item for page in pages for item in page["Items"]]
-    return {
-        "items": len(items),
-        "violations": violations(items),
-    }
-
-
-def _amount(text: str) -> int:
->>>>>>> main
     amount = parse_amount(text)
     if amount is None:
         raise typer.BadParameter(f"{text!r} is not an amount like 1500.50.")

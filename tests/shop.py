@@ -272,7 +272,8 @@ class Shop:
         self.units[sku] = units
         item: dict[str, Any] = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": name}
         item |= {"unit_price": price, "currency": currency}
-        item |= {"available": units, "reserved": 0, "committed": 0}
+        item |= {"stocked": units, "available": units, "for_sale": True}
+        item |= {"list_key": CATALOGUE_LIST, "list_at": sku}
         self.table.put_item(Item=item)
 
     def _backend(self, settings: Settings) -> Backend:

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """POST /payments: open a payment of an order, or hand out the page of the active one."""
-=======
-"""POST /payments: open a payment for an order, or return its active payment."""
->>>>>>> main
 
 from typing import Any
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD:functions/orders/app.py
 """POST /orders: place an order. POST /orders/{order_id}/cancel: cancel it."""
-=======
-"""POST /orders: place an order and reserve its stock. POST /orders/{order_id}/cancel: cancel it."""
->>>>>>> main:functions/checkout/app.py
 
 from typing import Annotated, Any
 
@@ -24,13 +20,8 @@ STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def _national(number: str) -> str:
-<<<<<<< HEAD:functions/orders/app.py
     """Chapa's documented form: ten digits from 09 or 07. Its webhooks have 2519…"""
     return "0" + number[-9:]
-=======
-    """The form that Chapa documents: ten digits that begin with 09 or 07."""
-    return "0" + number.removeprefix("+251") if number.startswith("+251") else number
->>>>>>> main:functions/checkout/app.py
 
 
 class Item(BaseModel):

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """From the table's stream: put events on the event bus. What failed comes again."""
-=======
-"""From the table's stream: put events on the event bus. Failed records are retried."""
->>>>>>> main
 
 from typing import Any
 
@@ -18,9 +14,5 @@ publisher = Publisher.from_environment()
 @metrics.log_metrics
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     failed = publisher.publish(event["Records"])
-<<<<<<< HEAD
     # Lambda repeats the batch from the lowest number on.
-=======
-    # Lambda retries the batch from the lowest failed number on, so the first one is enough.
->>>>>>> main
     return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """From the queue: reconcile each order that is due. After five failures SQS makes a dead letter."""
-=======
-"""From the queue: reconcile each due order. A message that fails five times is a dead letter."""
->>>>>>> main
 
 from typing import Any
 

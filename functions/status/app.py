@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """GET /orders/{order_id} and GET /payments/{tx_ref}, for the customer who owns them."""
-=======
-"""GET /orders/{order_id} and GET /payments/{tx_ref}: shown only to the customer who owns them."""
->>>>>>> main
 
 from typing import Any
 
@@ -43,16 +39,8 @@ def _payment(bounded: Backend, tx_ref: str, user_id: str, query: dict[str, str])
     known = bounded.repository.read_with_events(aggregate.order.order_id)
     if known is None:
         raise OrderNotFound("There is no such order.")
-<<<<<<< HEAD
     aggregate, events = known
     payment = aggregate.payment(tx_ref)
     if payment is None:
         raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
     return http.respond(200, payment_view(aggregate, payment, events))
-=======
-    story, events = known
-    payment = story.payment(tx_ref)
-    if payment is None:
-        raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
-    return http.respond(200, payment_view(story, payment, events))
->>>>>>> main
