@@ -16,12 +16,30 @@ if hasattr(time, "tzset"):
 
 from collections.abc import Iterator
 from io import StringIO
+from typing import Any
 
 import pytest
 from moto import mock_aws
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from payments.telemetry import logger
+from tests.journeys.stacks import stack_of
 from tests.shop import Shop
+
+
+class ByStack(LoadScopeScheduling):  # type: ignore[misc]
+    """Runs the journeys of one deployed stack in one process, and any other test anywhere.
+
+    Marks for `--dist=loadgroup` have no effect: pytest-xdist 3.8 passes them on in an attribute
+    that pytest 9.2 no longer has.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return stack_of(nodeid) or nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByStack:
+    return ByStack(config, log)
 
 
 @pytest.fixture

@@ -123,19 +123,12 @@ class DeployedShop(Client):
         with self.reconfigured(function, Environment={"Variables": known | variables}):
             yield
 
-    @contextmanager
-    def retried_after(self, seconds: int) -> Iterator[None]:
+    def retry_messages_after(self, seconds: int) -> None:
         """The queue delivers a message that failed again after so many seconds."""
-        url = self.stack["queues"]["reconcile"]
-        before = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])[
-            "Attributes"
-        ]
-        attributes = {"VisibilityTimeout": str(seconds)}
-        self._sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
-        try:
-            yield
-        finally:
-            self._sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
+        self._sqs.set_queue_attributes(
+            QueueUrl=self.stack["queues"]["reconcile"],
+            Attributes={"VisibilityTimeout": str(seconds)},
+        )
 
     def counted(self, metric: str) -> int:
         """The sum of a metric, as CloudWatch reads it from the functions' logs."""
@@ -151,6 +144,7 @@ class DeployedShop(Client):
         before = cognito.describe_user_pool_client(**ids)["UserPoolClient"]
         names = ("ExplicitAuthFlows", "AccessTokenValidity", "TokenValidityUnits")
         settings = {name: before[name] for name in names}
+        settings["AccessTokenValidity"] = int(before["AccessTokenValidity"])
         short = {"AccessTokenValidity": 2, "TokenValidityUnits": {"AccessToken": "seconds"}}
         login = {"USERNAME": "abebe", "PASSWORD": "Aa1!for-two-seconds"}
         cognito.update_user_pool_client(**ids, **settings | short)

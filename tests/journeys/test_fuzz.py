@@ -29,7 +29,7 @@ from tests.journeys.shop import CUSTOMER, DeployedShop
 REQUESTS = depth(6, 200)
 """Random requests of each operation; the limits of its fields add some dozens."""
 
-WEBHOOKS = depth(48, 800)
+WEBHOOKS = depth(150, 800)
 CHAINS = depth(4, 150)
 
 IN_EXAMPLES = ("COFFEE-250", "MUG")

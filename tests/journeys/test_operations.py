@@ -93,12 +93,12 @@ def test_failing_messages_go_to_dlq_and_redrive_settles_their_order(shop: Deploy
     order_id, _ = broken
     set_status(shop, order_id, "unheard-of")
     sqs, queues = shop.aws("sqs"), shop.stack["queues"]
-    with shop.retried_after(1):
-        for body in (NOT_OURS, message_for(order_id), message_for(healthy[0])):
-            sqs.send_message(QueueUrl=queues["reconcile"], MessageBody=body)
-        # The messages beside it are not held up.
-        shop.await_order(healthy[0], "paid")
-        until(lambda: shop.queued("dead_letter"), lambda n: n == 2, "both are dead letters")
+    shop.retry_messages_after(1)
+    for body in (NOT_OURS, message_for(order_id), message_for(healthy[0])):
+        sqs.send_message(QueueUrl=queues["reconcile"], MessageBody=body)
+    # The messages beside it are not held up.
+    shop.await_order(healthy[0], "paid")
+    until(lambda: shop.queued("dead_letter"), lambda n: n == 2, "both are dead letters")
     lines = [json.loads(line) for _, line in shop.logs.lines("order not reconciled")]
     failures = [line for line in lines if "unheard-of" in line["exception"]]
     assert len(failures) >= 5

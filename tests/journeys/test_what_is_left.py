@@ -1,6 +1,6 @@
 """What the journeys of a stack leave behind: invariants that hold, and logs without private data.
 
-Runs after all other journeys of its group, once on each stack.
+Runs after all other journeys of a stack.
 """
 
 import pytest
@@ -9,7 +9,7 @@ from sandbox.client import until
 from tests.forgeries import PRIVATE
 from tests.journeys.shop import CUSTOMER, DeployedShop
 
-pytestmark = pytest.mark.usefixtures("group")
+pytestmark = pytest.mark.usefixtures("stack")
 
 
 def test_log_lines_hold_no_secret_no_customer_data_and_no_bug(shop: DeployedShop) -> None:

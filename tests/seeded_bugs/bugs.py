@@ -61,7 +61,7 @@ BUGS = [
             (
                 of(
                     "domain",
-                    "TestDecide::test_a_success_that_is_not_what_was_asked_for_waits_for_a_person",
+                    "TestDecide::test_success_with_wrong_facts_goes_to_review",
                 ),
             ),
         )
@@ -77,7 +77,7 @@ BUGS = [
         DOMAIN,
         '        "mode": mode,\n',
         "",
-        ("tests/functions/test_forgeries.py::test_test_money_pays_nothing_on_a_live_key",),
+        ("tests/functions/test_forgeries.py::test_payment_of_the_other_mode_goes_to_review",),
     ),
     Bug(
         "a success without Chapa's reference counts, and can never be refunded",
@@ -88,7 +88,7 @@ BUGS = [
         (
             of(
                 "domain",
-                "TestDecide::test_a_success_that_is_not_what_was_asked_for_waits_for_a_person",
+                "TestDecide::test_success_with_wrong_facts_goes_to_review",
             ),
         ),
     ),
@@ -110,7 +110,7 @@ BUGS = [
         "    return Decision(request_refund(after, refund, now), Outcome.APPLIED)",
         "    return Decision(after, Outcome.APPLIED)",
         (
-            of("settle", "test_a_second_payment_of_a_paid_order_is_owed_back"),
+            of("settle", "test_second_payment_of_a_paid_order_is_owed_back"),
             at_once("replaced_and_paid_twice"),
         ),
     ),
@@ -120,7 +120,7 @@ BUGS = [
         DOMAIN,
         '        and rules.late_success == "reserve"\n',
         "",
-        (of("settle", "TestLateSuccess::test_it_is_owed_back_by_policy"),),
+        (of("settle", "TestLateSuccess::test_policy_decides"),),
     ),
     Bug(
         "a failure that is told late overwrites a success",
@@ -128,7 +128,7 @@ BUGS = [
         DOMAIN,
         "        case Said.FAILED if payment.status in {PaymentStatus.INITIALIZING, PaymentStatus.PENDING}:",
         "        case Said.FAILED:",
-        (of("domain", "TestDecide::test_nothing_that_chapa_says_lowers_what_is_settled"),),
+        (of("domain", "TestDecide::test_settled_payment_changes_only_when_its_money_goes_back"),),
     ),
     Bug(
         "the tables let a success become a failure",
@@ -136,7 +136,7 @@ BUGS = [
         STATES,
         "    _P.SUCCEEDED: frozenset({_P.REFUNDED, _P.REVERSED}),",
         "    _P.SUCCEEDED: frozenset({_P.REFUNDED, _P.REVERSED, _P.FAILED}),",
-        ("tests/payments/test_states.py::test_a_failure_never_lowers_a_success",),
+        ("tests/payments/test_states.py::test_success_never_becomes_unpaid",),
     ),
     Bug(
         "a failure is final: what the customer pays on the same page after it is not taken",
@@ -144,7 +144,7 @@ BUGS = [
         STATES,
         "    _P.FAILED: _VERIFIED | {_P.CLOSING},",
         "    _P.FAILED: frozenset({_P.CLOSING}),",
-        (of("settle", "test_a_failed_attempt_may_still_succeed_on_the_same_page"),),
+        (of("settle", "test_failed_attempt_may_still_succeed_on_the_same_page"),),
     ),
     Bug(
         "no answer of Chapa is taken as: not paid",
@@ -155,8 +155,8 @@ BUGS = [
         '            logger.warning("verify unanswered", tx_ref=tx_ref, reason=error.reason)\n'
         "            return Verification(Said.OPEN)",
         (
-            of("reconcile", "test_an_order_is_not_expired_while_chapa_cannot_be_asked"),
-            of("chapa", "test_a_question_that_got_no_answer_is_unknown"),
+            of("reconcile", "test_order_does_not_expire_while_chapa_is_unreachable"),
+            of("chapa", "test_verify_without_a_usable_answer_is_unknown"),
         ),
     ),
     Bug(
@@ -167,7 +167,7 @@ BUGS = [
         "            return Verification(Said.UNKNOWN)",
         '            logger.warning("verify unanswered", tx_ref=tx_ref, reason=error.reason)\n'
         "            return Verification(Said.FAILED)",
-        (of("settle", "test_not_knowing_is_not_failing"),),
+        (of("settle", "test_unanswered_verify_fails_no_payment"),),
     ),
     Bug(
         "the 404 of a proxy is taken as Chapa's: not paid",
@@ -175,7 +175,7 @@ BUGS = [
         CHAPA,
         '            raise ProviderFailed(f"HTTP {reply.status_code} without an envelope") from None',
         "            return reply, Envelope(message=None)",
-        (of("chapa", "test_not_knowing_is_not_failing"),),
+        (of("chapa", "test_verify_without_a_usable_answer_is_unknown"),),
     ),
     Bug(
         "a word that Chapa never used before means: failed",
@@ -183,7 +183,7 @@ BUGS = [
         CHAPA,
         "        said = SAID.get(word)",
         "        said = SAID.get(word, Said.FAILED)",
-        (of("chapa", "test_an_unknown_word_means_nothing_and_is_counted"),),
+        (of("chapa", "test_unknown_status_is_counted_and_means_nothing"),),
     ),
     Bug(
         "an amount is read through a binary float",
@@ -191,7 +191,7 @@ BUGS = [
         CHAPA,
         "parse_float=Decimal, parse_constant",
         "parse_float=float, parse_constant",
-        (of("chapa", "test_an_amount_is_read_exactly_however_it_is_written"),),
+        (of("chapa", "test_amount_is_read_exactly_in_every_form"),),
     ),
     Bug(
         "a fraction of a santim is rounded away",
@@ -199,7 +199,7 @@ BUGS = [
         "shared/payments/money.py",
         "    return int(minor) if minor == minor.to_integral_value() else None",
         "    return int(minor)",
-        (of("money", "test_a_fraction_of_a_minor_unit_is_no_amount"),),
+        (of("money", "test_fraction_of_a_minor_unit_is_not_an_amount"),),
     ),
     Bug(
         "a success whose facts cannot be read counts as an answer",
@@ -207,7 +207,7 @@ BUGS = [
         CHAPA,
         "        if said is Said.PAID and None in facts:",
         "        if False:",
-        (of("chapa", "test_a_success_without_its_facts_is_none"),),
+        (of("chapa", "test_success_without_readable_facts_is_unknown"),),
     ),
     Bug(
         "a cancel that Chapa answered with 500 counts as shut",
@@ -217,7 +217,7 @@ BUGS = [
         "            return False",
         '            logger.warning("cancel unanswered", tx_ref=tx_ref, reason=error.reason)\n'
         "            return True",
-        (of("reconcile", "test_an_order_is_not_expired_while_chapa_cannot_be_asked"),),
+        (of("reconcile", "test_order_does_not_expire_while_chapa_is_unreachable"),),
     ),
     Bug(
         "a POST is sent again by itself after an error",
@@ -225,7 +225,7 @@ BUGS = [
         CHAPA,
         '            allowed_methods={"GET"},',
         "            allowed_methods=None,",
-        (of("chapa", "test_an_act_is_sent_exactly_once_however_it_fails"),),
+        (of("chapa", "test_initialize_cancel_and_refund_are_sent_exactly_once"),),
     ),
     Bug(
         "a read timeout is taken as: nothing happened",
@@ -236,8 +236,11 @@ BUGS = [
         "        except requests.Timeout:\n"
         '            raise ProviderTimeout("no answer in time", may_have_acted=False) from None',
         (
-            of("chapa", "test_whether_chapa_may_have_acted_depends_on_where_the_wire_broke"),
-            of("initialize", "TestProviderErrors::test_each_fault_has_its_answer"),
+            of("chapa", "test_initialize_says_whether_chapa_may_have_acted"),
+            of(
+                "initialize",
+                "TestProviderErrors::test_each_error_has_its_answer_and_allows_another_payment",
+            ),
         ),
     ),
     Bug(
@@ -246,7 +249,7 @@ BUGS = [
         CHAPA,
         "        if not self._trusted(checkout_url):",
         "        if False:",
-        (of("chapa", "test_a_checkout_page_elsewhere_is_never_handed_to_a_customer"),),
+        (of("chapa", "test_other_checkout_page_is_never_given_to_a_customer"),),
     ),
     Bug(
         "a proxy of the machine may see the key",
@@ -254,7 +257,7 @@ BUGS = [
         CHAPA,
         "        self.session.trust_env = False",
         "        self.session.trust_env = True",
-        (of("chapa", "test_no_proxy_of_the_machine_sees_the_key"),),
+        (of("chapa", "test_proxy_of_the_machine_does_not_see_the_key"),),
     ),
     # What may follow what.
     Bug(
@@ -263,7 +266,7 @@ BUGS = [
         STORY,
         "                _check(PAYMENT_MOVES, payment.status, changed.status)\n",
         "",
-        (of("domain", "TestMoves::test_a_transition_that_the_tables_lack_is_a_bug"),),
+        (of("domain", "test_transition_that_the_tables_lack_is_an_error"),),
     ),
     Bug(
         "a payment is shut without a lease, under the hands of whoever else is at it",
@@ -271,9 +274,7 @@ BUGS = [
         STATES,
         "    _P.PENDING: _VERIFIED | {_P.FAILED, _P.CLOSING},",
         "    _P.PENDING: _VERIFIED | {_P.FAILED, _P.CLOSING, _P.CLOSED},",
-        (
-            "tests/payments/test_states.py::test_a_payment_is_shut_only_under_a_lease_unless_it_was_never_opened",
-        ),
+        ("tests/payments/test_states.py::test_opened_payment_is_closed_only_under_a_lease",),
     ),
     Bug(
         "stock comes back twice over",
@@ -282,8 +283,8 @@ BUGS = [
         "    (_S.RESERVED, _S.RELEASED): StockChange(reserved=-1, available=+1),",
         "    (_S.RESERVED, _S.RELEASED): StockChange(reserved=-1, available=+2),",
         (
-            "tests/payments/test_states.py::test_no_stock_move_makes_or_loses_a_unit",
-            of("reconcile", "test_an_unpaid_order_gives_its_stock_back"),
+            "tests/payments/test_states.py::test_stock_moves_conserve_units",
+            of("reconcile", "test_unpaid_order_releases_its_stock"),
         ),
     ),
     Bug(
@@ -293,7 +294,7 @@ BUGS = [
         "    (_S.RELEASED, _S.COMMITTED): StockChange(available=-1, committed=+1),",
         "    (_S.RELEASED, _S.COMMITTED): StockChange(committed=+1),",
         (
-            of("settle", "TestLateSuccess::test_it_is_owed_back_when_others_took_the_stock"),
+            of("settle", "TestLateSuccess::test_it_is_owed_back_when_the_stock_is_sold"),
             at_once("expired_and_paid"),
         ),
     ),
@@ -303,7 +304,7 @@ BUGS = [
         DOMAIN,
         "        or story.open_payments\n        or story.in_review\n",
         "        or story.in_review\n",
-        (of("domain", "TestClosing::test_an_order_does_not_expire_while_something_may_pay_it"),),
+        (of("domain", "TestClose::test_order_does_not_expire_while_a_payment_may_succeed"),),
     ),
     Bug(
         "an order expires while a person looks into its payment",
@@ -311,7 +312,12 @@ BUGS = [
         DOMAIN,
         "        or story.open_payments\n        or story.in_review\n",
         "        or story.open_payments\n",
-        (of("settle", "test_a_payment_of_something_else_waits_for_a_person"),),
+        (
+            of(
+                "settle",
+                "test_payment_of_a_wrong_amount_goes_to_review_and_its_order_stays_pending",
+            ),
+        ),
     ),
     Bug(
         "an order that is not due yet is ended",
@@ -319,7 +325,7 @@ BUGS = [
         DOMAIN,
         "        or not over\n",
         "",
-        (of("domain", "TestClosing::test_an_order_does_not_expire_before_its_time_or_twice"),),
+        (of("domain", "TestClose::test_order_does_not_expire_early_or_twice"),),
     ),
     Bug(
         "an order past its time can be paid until the sweep comes",
@@ -327,7 +333,7 @@ BUGS = [
         DOMAIN,
         "        and now < order.expires_at\n",
         "",
-        (of("reconcile", "test_a_new_payment_cannot_begin_while_the_order_is_being_shut"),),
+        (of("reconcile", "test_no_payment_begins_while_the_order_is_being_closed"),),
     ),
     Bug(
         "a new payment begins while the order is being cancelled",
@@ -335,7 +341,7 @@ BUGS = [
         DOMAIN,
         "        and not order.cancelling\n",
         "",
-        (of("cancel", "test_the_worker_finishes_when_chapa_cannot_be_reached"),),
+        (of("cancel", "test_worker_completes_the_cancellation_if_chapa_is_unreachable"),),
     ),
     Bug(
         "two close one payment: the lease of whoever is at it is not respected",
@@ -343,7 +349,7 @@ BUGS = [
         DOMAIN,
         "        if now >= p.lease_until\n        and (over",
         "        if (over",
-        (of("domain", "TestClosing::test_nobody_closes_what_another_is_at_even_after_expiry"),),
+        (of("domain", "TestClose::test_leased_payment_is_not_closed_even_after_expiry"),),
     ),
     Bug(
         "a payment that was settled while it was being shut is closed all the same",
@@ -353,7 +359,10 @@ BUGS = [
         "            story = _shut(story, payment, reason, now)",
         "        if payment is not None:\n            story = _shut(story, payment, reason, now)",
         (
-            of("domain", "TestClosing::test_a_payment_that_was_settled_meanwhile_is_not_closed"),
+            of(
+                "domain",
+                "TestClose::test_payment_that_was_settled_meanwhile_is_neither_closed_nor_let_go",
+            ),
             at_once("paid_and_overdue"),
         ),
     ),
@@ -369,7 +378,7 @@ BUGS = [
         "        return story\n"
         "    after = story.with_payment(\n"
         "        tx_ref, status=PaymentStatus.PENDING",
-        (of("domain", "TestBeginning::test_an_answer_that_comes_too_late_changes_nothing"),),
+        (of("domain", "TestInitialize::test_late_answer_of_initialize_changes_nothing"),),
     ),
     # When to look again.
     Bug(
@@ -389,7 +398,7 @@ BUGS = [
         DOMAIN,
         "    counts = not last or not (unknown or asked_for)",
         "    counts = not last or not asked_for",
-        (of("domain", "TestDue::test_a_last_look_without_an_answer_does_not_count"),),
+        (of("domain", "TestSchedule::test_unanswered_final_check_does_not_count"),),
     ),
     Bug(
         "a look at which nobody was asked counts as an answer",
@@ -397,7 +406,7 @@ BUGS = [
         RECONCILE,
         "    if Outcome.NOT_ASKED in outcomes and not unknown:",
         "    if False:",
-        (of("reconcile", "test_a_last_look_at_which_nobody_was_asked_is_no_look"),),
+        (of("reconcile", "test_unanswered_final_checks_do_not_count"),),
     ),
     Bug(
         "whoever writes at the same moment puts off what a webhook brought forward",
@@ -405,7 +414,7 @@ BUGS = [
         DOMAIN,
         "    times = [at for at in (due_at(after, now, rules), nudge) if at is not None]",
         "    times = [at for at in (due_at(after, now, rules),) if at is not None]",
-        (of("domain", "TestDue::test_a_nudge_is_not_lost_to_whoever_writes_at_the_same_time"),),
+        (of("domain", "TestSchedule::test_early_check_survives_a_concurrent_write"),),
     ),
     Bug(
         "a provider that is silent for ever is asked for ever, and no person hears of it",
@@ -413,7 +422,12 @@ BUGS = [
         DOMAIN,
         "    since = (order.unknown_since or now) if unknown else None",
         "    since = now if unknown else None",
-        (of("reconcile", "test_a_provider_silent_for_a_day_is_a_matter_for_a_person"),),
+        (
+            of(
+                "reconcile",
+                "test_payment_unanswered_for_a_day_goes_to_review_and_can_still_succeed",
+            ),
+        ),
     ),
     Bug(
         "a look that found nothing is not counted, and the next one comes in a minute, always",
@@ -421,7 +435,7 @@ BUGS = [
         RECONCILE,
         "    if story.order.version == found:",
         "    if False:",
-        (of("reconcile", "test_last_looks_at_a_silent_provider_do_not_come_every_minute"),),
+        (of("reconcile", "test_unanswered_final_checks_do_not_come_every_minute"),),
     ),
     Bug(
         "a message that came twice looks twice",
@@ -429,7 +443,7 @@ BUGS = [
         RECONCILE,
         "    if due is None or due > backend.now + CLOCKS_DIFFER_SECONDS:",
         "    if due is None:",
-        ("tests/functions/test_reconcile.py::test_a_message_that_comes_twice_looks_once",),
+        ("tests/functions/test_reconcile.py::test_repeated_message_checks_the_payment_once",),
     ),
     # The conditions of every write.
     Bug(
@@ -438,7 +452,7 @@ BUGS = [
         REPOSITORY,
         '{"version": [before.version]}',
         '{"order_id": [before.order_id]}',
-        (of("repository", "test_whoever_read_before_another_wrote_must_read_again"),),
+        (of("repository", "test_write_after_a_concurrent_write_is_stale"),),
     ),
     Bug(
         "the table does not know which order may end how",
@@ -446,7 +460,7 @@ BUGS = [
         REPOSITORY,
         '            conditions["status"] = sources(ORDER_MOVES, after.status)',
         "            pass",
-        (of("repository", "test_the_table_itself_refuses_to_end_an_order_twice"),),
+        (of("repository", "test_table_refuses_to_end_an_order_twice"),),
     ),
     Bug(
         "the table does not know what may follow the status of a payment",
@@ -455,7 +469,7 @@ BUGS = [
         "                froms = sources(PAYMENT_MOVES, payment.status) if moved else [old.status]\n"
         '                yield self._update(key, _item(old), _item(payment), {"status": froms})',
         '                yield self._update(key, _item(old), _item(payment), {"tx_ref": [payment.tx_ref]})',
-        (of("repository", "test_the_table_itself_refuses_what_may_not_follow"),),
+        (of("repository", "test_table_refuses_an_illegal_payment_status"),),
     ),
     Bug(
         "the table does not know what may follow the status of a refund",
@@ -464,7 +478,7 @@ BUGS = [
         "                froms = sources(REFUND_MOVES, refund.status) if moved else [old.status]\n"
         '                yield self._update(key, _item(old), _item(refund), {"status": froms})',
         '                yield self._update(key, _item(old), _item(refund), {"tx_ref": [refund.tx_ref]})',
-        (of("repository", "test_the_table_itself_refuses_to_pay_a_refund_back_twice"),),
+        (of("repository", "test_table_refuses_to_refund_twice"),),
     ),
     Bug(
         "what is new overwrites what is there: a repeated order takes its stock again",
@@ -473,8 +487,8 @@ BUGS = [
         '"ConditionExpression": "attribute_not_exists(pk)"',
         '"ConditionExpression": "attribute_not_exists(nothing)"',
         (
-            of("repository", "test_an_order_is_placed_once"),
-            of("checkout", "TestIdempotencyKey::test_a_repeat_at_the_same_moment_finds_it_too"),
+            of("repository", "test_order_is_placed_once"),
+            of("checkout", "TestIdempotencyKey::test_concurrent_request_returns_the_first_order"),
         ),
     ),
     Bug(
@@ -484,8 +498,8 @@ BUGS = [
         'f"{name} >= :{name}_taken"',
         'f"({name} >= :{name}_taken OR attribute_exists(pk))"',
         (
-            of("repository", "test_an_order_takes_only_what_is_there"),
-            of("checkout", "test_two_buyers_of_the_last_one_do_not_both_get_it"),
+            of("repository", "test_order_takes_only_available_stock"),
+            of("checkout", "test_last_unit_is_sold_once"),
             at_once("expired_and_paid"),
         ),
     ),
@@ -495,7 +509,7 @@ BUGS = [
         REPOSITORY,
         '"unit_price = :price AND currency = :currency"',
         '"(unit_price = :price OR attribute_exists(pk)) AND currency = :currency"',
-        (of("repository", "test_a_price_that_changed_since_it_was_read_is_read_again"),),
+        (of("repository", "test_order_with_an_outdated_price_is_stale"),),
     ),
     Bug(
         "an order is placed in a currency that changed meanwhile",
@@ -503,7 +517,7 @@ BUGS = [
         REPOSITORY,
         '"unit_price = :price AND currency = :currency"',
         '"unit_price = :price AND (currency = :currency OR attribute_exists(pk))"',
-        (of("repository", "test_a_currency_that_changed_since_it_was_read_is_read_again"),),
+        (of("repository", "test_order_with_an_outdated_price_is_stale"),),
     ),
     Bug(
         "everybody may ask Chapa about a payment, as often as they like",
@@ -512,8 +526,8 @@ BUGS = [
         "(attribute_not_exists(looked_at) OR looked_at <= :then)",
         "(attribute_not_exists(looked_at) OR looked_at <= :then OR attribute_exists(pk))",
         (
-            of("repository", "TestLooks::test_one_look_is_taken_in_its_time"),
-            of("settle", "test_many_copies_cost_one_question_in_three_seconds"),
+            of("repository", "TestClaim::test_verify_is_claimed_once_in_three_seconds"),
+            of("settle", "test_many_webhooks_cause_one_verify_in_three_seconds"),
         ),
     ),
     Bug(
@@ -522,7 +536,7 @@ BUGS = [
         REPOSITORY,
         '            ConditionExpression="attribute_exists(pk) AND "\n',
         '            ConditionExpression=""\n',
-        (of("repository", "TestLooks::test_a_payment_that_is_not_there_has_no_look_to_take"),),
+        (of("repository", "TestClaim::test_unknown_payment_cannot_be_claimed"),),
     ),
     Bug(
         "an event that is published is sent down the stream again",
@@ -530,7 +544,7 @@ BUGS = [
         REPOSITORY,
         '"attribute_exists(due_shard) AND due_at <= :now"',
         '"attribute_not_exists(due_at) OR due_at <= :now"',
-        (of("repository", "TestEvents::test_what_is_published_is_never_overdue"),),
+        (of("repository", "TestEvents::test_published_event_is_never_overdue"),),
     ),
     Bug(
         "two sweeps send the same event again, and again",
@@ -538,7 +552,7 @@ BUGS = [
         REPOSITORY,
         '"attribute_exists(due_shard) AND due_at <= :now"',
         '"attribute_exists(due_shard) AND (due_at <= :now OR attribute_exists(pk))"',
-        (of("repository", "TestEvents::test_of_two_sweeps_one_touches_an_event"),),
+        (of("repository", "TestEvents::test_only_one_of_two_sweeps_touches_an_event"),),
     ),
     Bug(
         "unmarking an event that is gone makes a ghost of it",
@@ -546,7 +560,7 @@ BUGS = [
         REPOSITORY,
         '            ConditionExpression="attribute_exists(due_shard)",',
         '            ConditionExpression="attribute_exists(pk) OR attribute_not_exists(pk)",',
-        (of("repository", "TestEvents::test_what_is_published_is_never_overdue"),),
+        (of("repository", "TestEvents::test_published_event_is_never_overdue"),),
     ),
     Bug(
         "an order is read as it was a moment ago",
@@ -554,7 +568,7 @@ BUGS = [
         REPOSITORY,
         "            ConsistentRead=True,",
         "            ConsistentRead=False,",
-        (of("repository", "test_an_order_is_read_as_it_is_and_not_as_it_was"),),
+        (of("repository", "test_order_is_read_consistently_and_without_its_event_log"),),
     ),
     Bug(
         "the order moves and its stock does not",
@@ -570,7 +584,7 @@ BUGS = [
         REPOSITORY,
         "            *self._event_writes(after),\n",
         "",
-        (of("repository", "test_the_ledger_counts_without_a_gap"),),
+        (of("repository", "test_events_are_numbered_without_a_gap"),),
     ),
     Bug(
         "a transaction that met another is an error for the customer",
@@ -578,7 +592,7 @@ BUGS = [
         REPOSITORY,
         'PASSING = {None, "None", "TransactionConflict", ',
         'PASSING = {None, "None", ',
-        (of("repository", "TestConflicts::test_a_transaction_that_met_another_is_tried_again"),),
+        (of("repository", "TestConflicts::test_conflicting_transaction_is_tried_again"),),
     ),
     Bug(
         "an order that is due is not in the index, and no sweep finds it",
@@ -586,7 +600,7 @@ BUGS = [
         REPOSITORY,
         '        item["due_shard"] = _due_shard("DUE", order.order_id)',
         "        pass",
-        (of("repository", "TestDue::test_only_what_is_due_is_found"),),
+        (of("repository", "TestDue::test_only_due_orders_are_found"),),
     ),
     Bug(
         "a late success of goods that left the catalogue is nobody's",
@@ -595,10 +609,8 @@ BUGS = [
         "            short.append(sku)",
         '            short.append(stock["sku"])',
         (
-            of("settle", "TestLateSuccess::test_it_is_owed_back_when_the_goods_left_the_catalogue"),
-            of(
-                "repository", "test_a_product_that_left_the_catalogue_since_it_was_read_is_sold_out"
-            ),
+            of("settle", "TestLateSuccess::test_it_is_owed_back_when_the_product_was_deleted"),
+            of("repository", "test_deleted_product_is_out_of_stock"),
         ),
     ),
     Bug(
@@ -607,7 +619,7 @@ BUGS = [
         REPOSITORY,
         '                raise RuntimeError(f"{sku} has not the units that the order holds of it: {stock}")',
         "                raise Stale",
-        (of("repository", "test_units_that_an_order_holds_and_the_catalogue_lost_are_a_bug"),),
+        (of("repository", "test_deleted_product_with_reserved_units_is_an_error"),),
     ),
     # The one way to become paid.
     Bug(
@@ -618,7 +630,7 @@ BUGS = [
         "    said = domain.Said.PAID\n"
         "    facts = (tx_ref, payment.amount, payment.currency, backend.chapa.mode, tx_ref)\n"
         "    return apply(backend, story, tx_ref, Verification(said, *facts))",
-        (of("settle", "test_a_webhook_is_not_believed"),),
+        (of("settle", "test_webhook_of_unpaid_payment_changes_nothing"),),
     ),
     Bug(
         "a webhook that meets another is done before anything was applied",
@@ -629,7 +641,7 @@ BUGS = [
         (
             of(
                 "settle",
-                "test_a_webhook_that_came_too_soon_after_another_is_looked_into_a_moment_later",
+                "test_webhook_soon_after_a_verify_causes_an_early_check",
             ),
         ),
     ),
@@ -650,7 +662,7 @@ BUGS = [
         '            policy = "refund"',
         "            return Decision(story, Outcome.DUPLICATE)",
         (
-            of("settle", "TestLateSuccess::test_it_is_owed_back_when_others_took_the_stock"),
+            of("settle", "TestLateSuccess::test_it_is_owed_back_when_the_stock_is_sold"),
             at_once("sold_to_another_and_paid"),
         ),
     ),
@@ -660,7 +672,7 @@ BUGS = [
         SETTLE,
         "    if not backend.repository.claim_look(story.order.order_id, tx_ref, backend.now, every):",
         "    if not every:",
-        (of("settle", "test_many_copies_cost_one_question_in_three_seconds"),),
+        (of("settle", "test_many_webhooks_cause_one_verify_in_three_seconds"),),
     ),
     Bug(
         "what a webhook brought forward is on the queue only, and lost with it",
@@ -668,9 +680,7 @@ BUGS = [
         SETTLE,
         "            backend.store(story, nudged)\n",
         "            pass\n",
-        (
-            "tests/functions/test_webhook.py::test_an_order_that_chapa_did_not_hear_about_stays_due_all_the_same",
-        ),
+        ("tests/functions/test_webhook.py::test_webhook_that_cannot_be_deferred_is_answered_503",),
     ),
     Bug(
         "an order's next look is not stored with what changed it",
@@ -678,7 +688,7 @@ BUGS = [
         BACKEND,
         "        return self.store(before, domain.scheduled(before, after, self.now, self.rules))",
         "        return self.store(before, after)",
-        (of("reconcile", "test_a_payment_whose_webhook_was_lost_is_found"), at_once("waiting")),
+        (of("reconcile", "test_payment_whose_webhook_was_lost_is_found"), at_once("waiting")),
     ),
     Bug(
         "everybody may see and pay everybody's orders",
@@ -687,9 +697,9 @@ BUGS = [
         "        if story.order.user_id != user_id:",
         "        if not user_id:",
         (
-            of("initialize", "TestRefusals::test_somebody_else_s_order_is_not_there"),
-            of("cancel", "test_a_stranger_cancels_nothing"),
-            "tests/functions/test_status.py::test_strangers_see_nothing",
+            of("initialize", "TestRefusals::test_order_of_another_user_is_not_found"),
+            of("cancel", "test_order_of_another_user_cannot_be_cancelled"),
+            "tests/functions/test_status.py::test_order_and_payment_of_another_user_are_not_found",
         ),
     ),
     Bug(
@@ -698,7 +708,7 @@ BUGS = [
         "functions/status/app.py",
         "    if story.order.user_id != user_id:",
         "    if not user_id:",
-        ("tests/functions/test_status.py::test_strangers_see_nothing",),
+        ("tests/functions/test_status.py::test_order_and_payment_of_another_user_are_not_found",),
     ),
     # Beginning a payment.
     Bug(
@@ -707,7 +717,7 @@ BUGS = [
         INITIALIZE,
         "story = backend.save(story, domain.begin(story, tx_ref, backend.now, backend.rules))",
         "story = domain.begin(story, tx_ref, backend.now, backend.rules)",
-        (of("initialize", "test_chapa_hears_of_a_payment_only_after_it_was_written"),),
+        (of("initialize", "test_payment_is_written_before_chapa_is_called"),),
     ),
     Bug(
         "a second click shuts the payment that the first one is opening",
@@ -715,7 +725,7 @@ BUGS = [
         INITIALIZE,
         "            if live.lease_until > backend.now:",
         "            if live.lease_until > backend.now + 3600:",
-        (of("initialize", "TestTwoAtOnce::test_the_second_waits_for_the_first_one_s_answer"),),
+        (of("initialize", "TestConcurrentRequests::test_second_request_waits_for_the_first"),),
     ),
     Bug(
         "a page is handed out though its payment was settled or shut while it was opened",
@@ -726,7 +736,7 @@ BUGS = [
         (
             of(
                 "initialize",
-                "test_a_webhook_that_overtakes_the_answer_meets_a_payment_that_we_know",
+                "test_webhook_before_the_answer_of_initialize_pays_the_order",
             ),
         ),
     ),
@@ -736,7 +746,12 @@ BUGS = [
         INITIALIZE,
         "        step = domain.lost if error.may_have_acted else domain.never_opened",
         "        step = domain.never_opened",
-        (of("initialize", "TestProviderErrors::test_each_fault_has_its_answer"),),
+        (
+            of(
+                "initialize",
+                "TestProviderErrors::test_each_error_has_its_answer_and_allows_another_payment",
+            ),
+        ),
     ),
     Bug(
         "a payment whose page was lost is replaced before it is shut",
@@ -747,7 +762,7 @@ BUGS = [
         (
             of(
                 "initialize",
-                "TestProviderErrors::test_a_payment_that_was_lost_is_not_replaced_before_it_is_shut",
+                "TestProviderErrors::test_unanswered_payment_is_closed_before_it_is_replaced",
             ),
         ),
     ),
@@ -757,7 +772,7 @@ BUGS = [
         INITIALIZE,
         "                if len(story.payments) >= MAX_ATTEMPTS:",
         "                if False:",
-        (of("initialize", "TestRefusals::test_nobody_begins_payments_without_end"),),
+        (of("initialize", "TestRefusals::test_order_has_at_most_twenty_payments"),),
     ),
     # Shutting, expiring, cancelling.
     Bug(
@@ -771,7 +786,7 @@ BUGS = [
         "        lambda s: domain.end(domain.close(s, gone, reason, backend.now), backend.now),\n"
         "    )\n"
         "    shut: list[str] = []\n",
-        (of("reconcile", "test_the_page_is_shut_before_the_stock_goes_back"),),
+        (of("reconcile", "test_payment_is_closed_before_the_stock_is_released"),),
     ),
     Bug(
         "an order expires and its page stays open at Chapa",
@@ -779,7 +794,7 @@ BUGS = [
         RECONCILE,
         "        cancelled = backend.chapa.cancel(tx_ref, backend.time_left)",
         "        cancelled = True",
-        (of("reconcile", "test_an_unpaid_order_gives_its_stock_back"),),
+        (of("reconcile", "test_unpaid_order_releases_its_stock"),),
     ),
     Bug(
         "nobody asks again after the page was shut",
@@ -787,7 +802,7 @@ BUGS = [
         RECONCILE,
         "apply(backend, story, tx_ref, backend.chapa.verify(tx_ref, backend.time_left))",
         "apply(backend, story, tx_ref, domain.Verification(domain.Said.OPEN))",
-        (of("reconcile", "test_one_who_pays_between_the_first_question_and_the_cancel_wins"),),
+        (of("reconcile", "test_payment_between_verify_and_cancel_pays_the_order"),),
     ),
     Bug(
         "a payment is closed though Chapa did not say that it is unpaid",
@@ -795,7 +810,7 @@ BUGS = [
         RECONCILE,
         "        if cancelled and decision.outcome is not Outcome.UNKNOWN:",
         "        if cancelled:",
-        (of("cancel", "test_the_worker_finishes_when_chapa_cannot_be_reached"),),
+        (of("cancel", "test_worker_completes_the_cancellation_if_chapa_is_unreachable"),),
     ),
     Bug(
         "a payment is closed though Chapa did not say that it is shut",
@@ -803,7 +818,7 @@ BUGS = [
         RECONCILE,
         "        if cancelled and decision.outcome is not Outcome.UNKNOWN:",
         "        if decision.outcome is not Outcome.UNKNOWN:",
-        (of("cancel", "test_the_worker_finishes_when_chapa_cannot_be_reached"),),
+        (of("cancel", "test_worker_completes_the_cancellation_if_chapa_is_unreachable"),),
     ),
     Bug(
         "a customer is told that an order was cancelled which is paid",
@@ -811,7 +826,7 @@ BUGS = [
         CANCEL,
         "    if story.order.status in {OrderStatus.PAID, OrderStatus.REFUNDED}:",
         "    if story.order.status is OrderStatus.REFUNDED:",
-        (of("cancel", "test_a_payment_that_turns_out_paid_wins"),),
+        (of("cancel", "test_order_whose_payment_succeeded_is_paid"),),
     ),
     Bug(
         "the worker never hears of an order that could not be cancelled at once",
@@ -819,7 +834,7 @@ BUGS = [
         CANCEL,
         "        defer(backend, story, backend.settings.verify_every_seconds)\n",
         "",
-        (of("cancel", "test_the_worker_finishes_when_chapa_cannot_be_reached"),),
+        (of("cancel", "test_worker_completes_the_cancellation_if_chapa_is_unreachable"),),
     ),
     Bug(
         "one order that cannot be looked at is taken for done",
@@ -827,9 +842,7 @@ BUGS = [
         "functions/reconcile/app.py",
         '            failures.append({"itemIdentifier": record["messageId"]})',
         "            pass",
-        (
-            "tests/functions/test_reconcile.py::test_one_message_that_fails_does_not_hold_up_the_others",
-        ),
+        ("tests/functions/test_reconcile.py::test_failing_message_does_not_delay_the_others",),
     ),
     # Paying back.
     Bug(
@@ -839,7 +852,7 @@ BUGS = [
         "    return (payment.paid_amount or 0) - promised",
         "    return payment.paid_amount or 0",
         (
-            of("refunds", "TestByAnOperator::test_two_at_once_never_exceed_what_was_paid"),
+            of("refunds", "TestByAnOperator::test_concurrent_refunds_never_exceed_what_was_paid"),
             at_once("applied"),
         ),
     ),
@@ -849,7 +862,7 @@ BUGS = [
         DOMAIN,
         "    if refund.amount > refundable(story, refund.tx_ref):",
         "    if False:",
-        (of("domain", "TestRefunds::test_nobody_owes_more_than_is_left"),),
+        (of("domain", "TestRefunds::test_refunds_never_exceed_what_was_paid"),),
     ),
     Bug(
         "each try of a refund has a reference of its own",
@@ -860,7 +873,7 @@ BUGS = [
         (
             of(
                 "refunds",
-                "TestOwedBack::test_an_unknown_outcome_is_tried_again_under_the_same_reference",
+                "TestUnappliedPayment::test_unanswered_refund_is_sent_again_under_the_same_reference",
             ),
             at_once("applied_and_refunding"),
         ),
@@ -871,7 +884,7 @@ BUGS = [
         REFUNDS,
         'hashlib.sha256(f"{tx_ref} {key}".encode())',
         'hashlib.sha256(f"{tx_ref} {key} {len(story.refunds)}".encode())',
-        (of("refunds", "TestByAnOperator::test_the_same_decision_twice_is_one_refund"),),
+        (of("refunds", "TestByAnOperator::test_same_key_twice_is_one_refund"),),
     ),
     Bug(
         "Chapa is asked for a refund before that is written",
@@ -879,7 +892,7 @@ BUGS = [
         REFUNDS,
         "        story = backend.save(story, domain.try_refund(story, reference, backend.now, backend.rules))",
         "        pass",
-        (of("refunds", "TestOwedBack::test_the_intent_is_written_before_chapa_hears_of_it"),),
+        (of("refunds", "TestUnappliedPayment::test_it_is_refunded_without_an_operator"),),
     ),
     Bug(
         "a refund whose answer was lost is sent again without looking",
@@ -890,7 +903,7 @@ BUGS = [
         (
             of(
                 "refunds",
-                "TestOwedBack::test_a_refund_whose_answer_was_lost_is_looked_for_before_it_is_sent_again",
+                "TestUnappliedPayment::test_refund_whose_answer_was_lost_is_looked_up_before_it_is_sent_again",
             ),
         ),
     ),
@@ -903,7 +916,7 @@ BUGS = [
         (
             of(
                 "refunds",
-                "TestOwedBack::test_an_unknown_outcome_is_tried_again_under_the_same_reference",
+                "TestUnappliedPayment::test_unanswered_refund_is_sent_again_under_the_same_reference",
             ),
         ),
     ),
@@ -914,7 +927,7 @@ BUGS = [
         "            story = refund_review(story, refund.reference, reason, now)\n"
         '    after = story.tell("payment.reversed"',
         '            pass\n    after = story.tell("payment.reversed"',
-        (of("refunds", "TestProviderEvents::test_a_reversed_payment_is_not_paid_back_as_well"),),
+        (of("refunds", "TestProviderEvents::test_reversed_payment_is_not_refunded_as_well"),),
     ),
     Bug(
         "a refund in part ends its order",
@@ -922,7 +935,7 @@ BUGS = [
         DOMAIN,
         "    if payment is None or sum(r.amount for r in back) < (payment.paid_amount or 0):",
         "    if payment is None:",
-        (of("refunds", "TestByAnOperator::test_a_part_leaves_the_order_paid"),),
+        (of("refunds", "TestByAnOperator::test_partial_refund_leaves_the_order_paid"),),
     ),
     Bug(
         "a refund puts goods on the shelf that the customer still has",
@@ -930,7 +943,12 @@ BUGS = [
         DOMAIN,
         "    stock = StockStatus.RELEASED if return_stock else after.order.stock",
         "    stock = StockStatus.RELEASED",
-        (of("refunds", "TestByAnOperator::test_a_full_refund_moves_the_order"),),
+        (
+            of(
+                "refunds",
+                "TestByAnOperator::test_full_refund_moves_the_order_and_stock_only_if_asked",
+            ),
+        ),
     ),
     Bug(
         "a webhook about a reversal is forgotten when Chapa cannot be asked",
@@ -941,7 +959,7 @@ BUGS = [
         (
             of(
                 "refunds",
-                "TestProviderEvents::test_one_that_cannot_be_verified_now_is_looked_into_later",
+                "TestProviderEvents::test_reversal_that_cannot_be_verified_now_is_checked_later",
             ),
         ),
     ),
@@ -954,7 +972,7 @@ BUGS = [
         (
             of(
                 "refunds",
-                "TestProviderEvents::test_a_person_is_called_each_day_that_chapa_does_not_say_it",
+                "TestProviderEvents::test_unanswered_possible_reversal_is_reported_daily",
             ),
         ),
     ),
@@ -964,7 +982,12 @@ BUGS = [
         DOMAIN,
         "    after = after.with_order(unknown_since=now)\n",
         "",
-        (of("domain", "TestDue::test_a_silence_about_what_is_not_open_calls_a_person_each_day"),),
+        (
+            of(
+                "domain",
+                "TestSchedule::test_unanswered_order_without_open_payment_is_reported_daily",
+            ),
+        ),
     ),
     # Placing an order.
     Bug(
@@ -981,7 +1004,7 @@ BUGS = [
         CHECKOUT,
         "repeatable_order_id(user_id, idempotency_key)",
         'repeatable_order_id("", idempotency_key)',
-        (of("checkout", "TestIdempotencyKey::test_the_same_key_of_another_user_is_another_order"),),
+        (of("checkout", "TestIdempotencyKey::test_same_key_of_another_user_is_another_order"),),
     ),
     Bug(
         "two currencies are added up",
@@ -989,7 +1012,7 @@ BUGS = [
         CHECKOUT,
         "    if len(currencies) > 1:",
         "    if not currencies:",
-        (of("checkout", "test_what_cannot_be_sold_writes_nothing"),),
+        (of("checkout", "test_refused_order_writes_nothing"),),
     ),
     # Who may knock.
     Bug(
@@ -998,7 +1021,7 @@ BUGS = [
         SIGNATURE,
         "            genuine |= hmac.compare_digest(claim, expected)",
         "            genuine |= claim in {expected, sign(secret.encode(), secret).encode()}",
-        ("tests/payments/test_signature.py::test_the_constant_proves_nothing",),
+        ("tests/payments/test_signature.py::test_constant_is_not_a_signature",),
     ),
     Bug(
         "the beginning of a signature is enough",
@@ -1006,7 +1029,7 @@ BUGS = [
         SIGNATURE,
         "hmac.compare_digest(claim, expected)",
         "hmac.compare_digest(claim[:8], expected[:8])",
-        ("tests/payments/test_signature.py::test_a_claim_that_is_no_signature_is_refused_quietly",),
+        ("tests/payments/test_signature.py::test_malformed_signature_is_refused_without_an_error",),
     ),
     Bug(
         "an empty secret signs whatever anybody likes",
@@ -1014,7 +1037,7 @@ BUGS = [
         SIGNATURE,
         "        if not secret:\n            continue\n",
         "",
-        ("tests/payments/test_signature.py::test_nothing_configured_means_nothing_accepted",),
+        ("tests/payments/test_signature.py::test_empty_or_missing_secret_accepts_nothing",),
     ),
     Bug(
         "signatures are compared so that the clock gives them away",
@@ -1022,7 +1045,9 @@ BUGS = [
         SIGNATURE,
         "hmac.compare_digest(claim, expected)",
         "claim == expected",
-        ("tests/functions/test_forgeries.py::test_which_secret_was_right_cannot_be_timed",),
+        (
+            "tests/functions/test_forgeries.py::test_signature_check_takes_the_same_time_for_each_secret",
+        ),
     ),
     Bug(
         "while a secret is rotated the previous one is refused",
@@ -1030,9 +1055,7 @@ BUGS = [
         SIGNATURE,
         "    for secret in secrets:",
         "    for secret in [*secrets][:1]:",
-        (
-            "tests/payments/test_signature.py::test_the_current_and_the_previous_secret_are_both_accepted",
-        ),
+        ("tests/payments/test_signature.py::test_current_and_previous_secret_are_both_accepted",),
     ),
     Bug(
         "a header of another name counts",
@@ -1040,7 +1063,7 @@ BUGS = [
         SIGNATURE,
         'HEADERS = ("x-chapa-signature", "chapa-signature")',
         'HEADERS = ("x-chapa-signature", "chapa-signature", "signature")',
-        ("tests/payments/test_signature.py::test_without_a_header_of_chapa_nothing_is_signed",),
+        ("tests/payments/test_signature.py::test_request_without_a_header_of_chapa_is_refused",),
     ),
     Bug(
         "the webhook is open to everybody",
@@ -1048,7 +1071,7 @@ BUGS = [
         WEBHOOK,
         "    if not signature.verify(body, headers, _webhook_secrets()):",
         "    if signature.verify(body, headers, _webhook_secrets()) is None:",
-        ("tests/functions/test_forgeries.py::test_a_forgery_costs_one_hmac_and_nothing_else",),
+        ("tests/functions/test_forgeries.py::test_forged_webhook_costs_one_hmac_and_nothing_else",),
     ),
     Bug(
         "a body is parsed before anybody knows who sent it",
@@ -1056,7 +1079,7 @@ BUGS = [
         WEBHOOK,
         "    body = http.raw_body(event)\n",
         "    body = http.raw_body(event)\n    http.parse(Notification, body)\n",
-        ("tests/functions/test_forgeries.py::test_a_forgery_costs_one_hmac_and_nothing_else",),
+        ("tests/functions/test_forgeries.py::test_forged_webhook_costs_one_hmac_and_nothing_else",),
     ),
     Bug(
         "a body in base64 is checked as the letters that it came in",
@@ -1064,7 +1087,7 @@ BUGS = [
         HTTP,
         '    if not event.get("isBase64Encoded"):',
         '    if "isBase64Encoded" in event:',
-        ("tests/functions/test_webhook.py::test_the_signature_is_of_the_bytes_that_travelled",),
+        ("tests/functions/test_webhook.py::test_signature_covers_the_bytes_as_sent",),
     ),
     Bug(
         "a webhook that nobody could take in is answered with 200",
@@ -1072,7 +1095,7 @@ BUGS = [
         WEBHOOK,
         '        raise NotDeferred("Send this webhook again.", retry_after=60) from None',
         '        return "deferred"',
-        ("tests/functions/test_webhook.py::test_what_cannot_be_queued_is_sent_again_by_chapa",),
+        ("tests/functions/test_webhook.py::test_webhook_that_cannot_be_deferred_is_answered_503",),
     ),
     Bug(
         "anybody may make us ask Chapa at once",
@@ -1080,9 +1103,7 @@ BUGS = [
         WEBHOOK,
         "        defer(bounded, find(bounded, tx_ref), bounded.settings.verify_every_seconds)",
         "        settle(bounded, find(bounded, tx_ref), tx_ref)",
-        (
-            "tests/functions/test_webhook.py::TestCallback::test_it_leads_to_a_look_and_to_nothing_else",
-        ),
+        ("tests/functions/test_webhook.py::test_callback_only_schedules_an_early_check",),
     ),
     # Telling others, and telling nobody.
     Bug(
@@ -1093,9 +1114,7 @@ BUGS = [
         "            failed = []\n"
         "            for origin, _ in group:\n"
         "                self._unmark(origin.key)\n",
-        (
-            "tests/functions/test_publish.py::TestFailures::test_the_first_of_many_refusals_is_the_one_reported",
-        ),
+        ("tests/functions/test_publish.py::test_first_of_several_refusals_is_reported",),
     ),
     Bug(
         "what the bus refused does not come again",
@@ -1104,7 +1123,7 @@ BUGS = [
         "                return first.sequence_number",
         "                continue",
         (
-            "tests/functions/test_publish.py::TestFailures::test_what_the_bus_refused_comes_again_with_all_behind_it",
+            "tests/functions/test_publish.py::test_refused_entry_is_retried_with_all_records_after_it",
         ),
     ),
     Bug(
@@ -1114,7 +1133,7 @@ BUGS = [
         '        if not answer["FailedEntryCount"]:',
         "        if answer:",
         (
-            "tests/functions/test_publish.py::TestFailures::test_what_the_bus_refused_comes_again_with_all_behind_it",
+            "tests/functions/test_publish.py::test_refused_entry_is_retried_with_all_records_after_it",
         ),
     ),
     Bug(
@@ -1123,7 +1142,9 @@ BUGS = [
         QUEUE,
         '            failed += len(answer.get("Failed", []))',
         "            failed += 0",
-        ("tests/functions/test_expire.py::test_what_could_not_be_sent_is_due_in_the_next_minute",),
+        (
+            "tests/functions/test_expire.py::test_order_that_could_not_be_queued_is_due_in_the_next_minute",
+        ),
     ),
     Bug(
         "the log names the customer of each order",
@@ -1132,7 +1153,9 @@ BUGS = [
         '        "order.placed", order.created_at, amount=order.amount, currency=order.currency\n',
         '        "order.placed", order.created_at, amount=order.amount, currency=order.currency,\n'
         "        customer=dict(order.customer),\n",
-        ("tests/functions/test_logs.py::test_nothing_private_is_logged_whatever_happens",),
+        (
+            "tests/functions/test_logs.py::test_logs_hold_no_secret_and_no_customer_data_when_calls_fail",
+        ),
     ),
     Bug(
         "words from outside are logged as they came",
@@ -1140,7 +1163,7 @@ BUGS = [
         TELEMETRY,
         '    return _PRIVATE.sub("[removed]", text[: 10 * limit])[:limit]',
         "    return text[:limit]",
-        (of("telemetry", "test_words_from_outside_lose_what_is_private"),),
+        (of("telemetry", "test_private_data_is_removed_from_foreign_text"),),
     ),
     Bug(
         "an answer repeats what was wrong with the customer's data",
@@ -1148,7 +1171,7 @@ BUGS = [
         HTTP,
         "include_input=False, include_url=False)",
         "include_url=False) for e in [{**e, 'msg': e['input']}]",
-        ("tests/functions/test_checkout.py::test_the_answer_does_not_repeat_what_was_sent",),
+        ("tests/functions/test_checkout.py::test_response_does_not_repeat_what_was_sent",),
     ),
     Bug(
         "a bug is explained to whoever ran into it",
@@ -1156,7 +1179,7 @@ BUGS = [
         HTTP,
         '            logger.exception("bug")\n            response = _internal()',
         '            logger.exception("bug")\n            response = problem(Internal(repr(event)))',
-        (of("http", "test_a_bug_is_logged_once_and_shown_to_nobody"),),
+        (of("http", "test_bug_is_logged_once_and_not_shown"),),
     ),
     Bug(
         "a live key is sent in the clear",
@@ -1164,7 +1187,7 @@ BUGS = [
         "shared/payments/settings.py",
         '    if not chapa_url.startswith("https://"):',
         "    if not chapa_url:",
-        (of("settings", "test_a_live_key_never_travels_in_the_clear"),),
+        (of("settings", "test_live_key_is_never_sent_without_tls"),),
     ),
     # What is deployed.
     Bug(
@@ -1183,7 +1206,7 @@ BUGS = [
         TEMPLATE,
         "      BatchSize: 5\n      FunctionResponseTypes: [ReportBatchItemFailures]\n",
         "      BatchSize: 5\n",
-        ("tests/test_template.py::test_one_bad_message_does_not_take_its_batch_along",),
+        ("tests/test_template.py::test_template_has_this_property",),
     ),
     Bug(
         "an order that cannot be reconciled is tried for ever, and nobody hears of it",
@@ -1193,7 +1216,7 @@ BUGS = [
         "        deadLetterTargetArn: !GetAtt DeadLetterQueue.Arn\n"
         "        maxReceiveCount: 5\n",
         "",
-        ("tests/test_template.py::test_poison_ends_in_the_dead_letter_queue_and_rings",),
+        ("tests/test_template.py::test_failing_message_goes_to_dlq_and_fires_alarm",),
     ),
     Bug(
         "a message comes again while its first worker is still at it",
@@ -1201,7 +1224,7 @@ BUGS = [
         TEMPLATE,
         "      VisibilityTimeout: 360",
         "      VisibilityTimeout: 30",
-        ("tests/test_template.py::test_a_message_comes_again_only_when_its_invocation_is_over",),
+        ("tests/test_template.py::test_timeouts_fit_together",),
     ),
     Bug(
         "the sweep does not run",
@@ -1209,15 +1232,15 @@ BUGS = [
         TEMPLATE,
         "            ScheduleExpression: rate(1 minute)",
         "            ScheduleExpression: rate(1 day)",
-        ("tests/test_template.py::test_a_sweep_ends_before_the_next_one_begins",),
+        ("tests/test_template.py::test_timeouts_fit_together",),
     ),
     Bug(
         "nobody hears of a payment that waits for a person",
         "1",
         TEMPLATE,
-        "      MetricName: PaymentReview",
-        "      MetricName: PaymentsReviewed",
-        ("tests/test_template.py::test_what_needs_a_person_rings_whichever_function_meets_it",),
+        "PaymentReversed, PaymentReview, ",
+        "PaymentReversed, ",
+        ("tests/test_template.py::test_failing_functions_and_counted_metrics_fire_alarms",),
     ),
     Bug(
         "the API gives up before its function can say why",
@@ -1225,6 +1248,6 @@ BUGS = [
         TEMPLATE,
         "    Timeout: 29\n",
         "    Timeout: 60\n",
-        ("tests/test_template.py::test_a_function_behind_the_api_ends_before_the_api_gives_up",),
+        ("tests/test_template.py::test_timeouts_fit_together",),
     ),
 ]
