@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from tests.search.interleavings.scenes import SCENES
+from tests.search.scenes import SCENES
 from tests.seeded_bugs.__main__ import table
 from tests.seeded_bugs.bugs import BUGS, REPOSITORY, Bug
 

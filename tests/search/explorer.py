@@ -1,8 +1,7 @@
-"""Runs use cases side by side, one call at a time, in every order and with every mishap of a call.
+"""Runs tasks side by side, one call at a time, in every order and with every injected fault.
 
-A use case stops before it begins and before each call to DynamoDB, Chapa or the queue. Each has a
-thread, and exactly one of them runs at any moment, so that a list of choices says all about a run:
-the same list is the same run.
+A task stops before it begins and before each call to DynamoDB, Chapa or the queue. Each task has a
+thread, and one thread runs at a time, so a list of choices determines a run.
 """
 
 import random
@@ -14,11 +13,11 @@ from typing import NamedTuple
 type Task = Callable[[], object]
 
 DONE = "done"
-"""What becomes of a call that nothing befalls."""
+"""The outcome of a call without an injected fault."""
 
 
 class Choice(NamedTuple):
-    """Which task goes on, and what becomes of the call that it stopped before."""
+    """The task that continues, and the outcome of the call before which it stopped."""
 
     task: int
     outcome: str = DONE
@@ -49,7 +48,7 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         try:
-            # What makes no call, as a customer who pays, happens at some moment too.
+            # A task without calls, such as a payment at Chapa, needs a place in the order too.
             self.of.step()
             self.result = self.task()
         except BaseException as error:
@@ -60,25 +59,25 @@ class _Thread(threading.Thread):
 
 @dataclass
 class Run:
-    """One run of some tasks: `choices` as far as they go, and then nothing befalls anybody."""
+    """One run of some tasks: first the given choices, then without faults."""
 
     tasks: Sequence[Task]
     choices: Sequence[Choice] = ()
     taken: list[Choice] = field(default_factory=list)
     could: list[list[Choice]] = field(default_factory=list)
-    """At each step, all that could have been chosen."""
+    """All possible choices at each step."""
 
     def __post_init__(self) -> None:
         self.stopped = threading.Semaphore(0)
         self._threads = [_Thread(task, self) for task in self.tasks]
 
-    def step(self, *mishaps: str) -> str:
-        """Called by the world before each of its calls; returns what becomes of the call."""
+    def step(self, *faults: str) -> str:
+        """Stop before a call. Returns the outcome of the call."""
         thread = threading.current_thread()
         if thread not in self._threads:
-            return DONE  # Setting up, or looking on.
+            return DONE
         assert isinstance(thread, _Thread)
-        thread.offers = (DONE, *mishaps)
+        thread.offers = (DONE, *faults)
         self.stopped.release()
         thread.go.acquire()
         return thread.outcome
@@ -86,7 +85,7 @@ class Run:
     def play(self) -> "Run":
         for thread in self._threads:
             thread.start()
-            self.stopped.acquire()  # Before it begins.
+            self.stopped.acquire()
         current = 0
         while able := [n for n, thread in enumerate(self._threads) if not thread.finished]:
             place = len(self.taken)
@@ -111,30 +110,28 @@ class Run:
 
     @property
     def errors(self) -> list[BaseException | None]:
-        """How each task ended."""
         return [thread.error for thread in self._threads]
 
-    def mishaps(self, task: int) -> set[str]:
-        """What befell the calls of one task."""
+    def faults(self, task: int) -> set[str]:
         return {choice.outcome for choice in self.taken if choice.task == task} - {DONE}
 
 
-def oddity(taken: Sequence[Choice], could: Sequence[Sequence[Choice]]) -> int:
-    """How often somebody was interrupted who could have gone on, or something befell a call."""
-    mishaps = sum(choice.outcome != DONE for choice in taken)
+def deviations(taken: Sequence[Choice], could: Sequence[Sequence[Choice]]) -> int:
+    """Number of injected faults and of interruptions of a task that could continue."""
+    faults = sum(choice.outcome != DONE for choice in taken)
     interruptions = sum(
         after.task != before.task and Choice(before.task) in able
         for before, after, able in zip(taken, taken[1:], could[1:], strict=False)
     )
-    return mishaps + interruptions
+    return faults + interruptions
 
 
 def schedules(
     play: Callable[[Sequence[Choice]], Run], bound: int, chance: random.Random
 ) -> Iterator[Run]:
-    """Every run that is at most `bound` odd, once, in an order that `chance` decides.
+    """Every run with at most `bound` deviations, once, in a random order.
 
-    `play` starts from the same state each time.
+    `play` must start from the same state each time.
     """
     waiting: list[list[Choice]] = [[]]
     while waiting:
@@ -144,5 +141,5 @@ def schedules(
         for place in range(len(prefix), len(run.taken)):
             for other in run.could[place]:
                 branch = [*run.taken[:place], other]
-                if other != run.taken[place] and oddity(branch, run.could) <= bound:
+                if other != run.taken[place] and deviations(branch, run.could) <= bound:
                     waiting.append(branch)

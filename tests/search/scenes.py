@@ -1,0 +1,276 @@
+"""The states of an order in which actions meet, and the actions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from functions.webhook.app import Notification, _notified
+from payments.usecases import refund as refunds
+from payments.usecases.cancel import cancel
+from payments.errors import NotDeferred
+from payments.usecases.initialize import initialize
+from payments.usecases.reconcile import reconcile
+from payments.usecases.settle import settle
+from sandbox.chapa.control import ControlError
+from sandbox.client import Response
+from tests.search.explorer import Choice, Run, Task, written
+from tests.search.world import Snapshot, World
+from tests.shop import Died
+
+type Action = Callable[["Scene"], object]
+type Setup = Callable[["Scene"], None]
+
+
+class Scene:
+    """One order with its payment, and the actions on them."""
+
+    def __init__(self, world: World, order_id: str = "", tx_ref: str = "") -> None:
+        self.world, self.order_id, self.tx_ref = world, order_id, tx_ref
+
+    def webhook(self, event: str = "charge.success") -> object:
+        notification = Notification(event=event, tx_ref=self.tx_ref)
+        return _notified(self.world.backend, notification)
+
+    def refund_webhook(self) -> object:
+        return self.webhook("charge.refunded")
+
+    def webhook_until_answered(self) -> object:
+        """Chapa repeats a webhook that was not answered."""
+        for _ in range(10):
+            with suppress(Died, NotDeferred):
+                return self.webhook()
+        return None
+
+    def webhook_then_worker(self) -> object:
+        self.webhook_until_answered()
+        return self.worker()
+
+    def worker(self) -> object:
+        reconcile(self.world.backend, self.order_id)
+        return None
+
+    def sweep(self) -> object:
+        """Schedule and worker."""
+        self.world.sweep()
+        return None
+
+    def status_refresh(self) -> object:
+        story = find(self.world.backend, self.tx_ref)
+        return settle(self.world.backend, story, self.tx_ref)
+
+    def initialize(self) -> object:
+        return initialize(self.world.backend, self.order_id, "abebe")
+
+    def cancel(self) -> object:
+        return cancel(self.world.backend, self.order_id, "abebe")
+
+    def refund(self, key: str = "a", amount: int | None = 60) -> object:
+        return refunds.request(self.world.backend, self.tx_ref, amount, key=key, reason="Broken")
+
+    def other_refund(self) -> object:
+        return self.refund("b", None)
+
+    def customer_pays(self) -> object:
+        with suppress(ControlError):  # Already paid.
+            self.world.control.pay(self.tx_ref, late=True, webhook=False)
+        return None
+
+    def attempt_fails(self) -> object:
+        with suppress(ControlError):  # Already paid, or the page is closed.
+            self.world.control.fail(self.tx_ref, webhook=False)
+        return self.webhook()
+
+    def chapa_reverses(self) -> object:
+        with suppress(ControlError):
+            self.world.control.reverse(self.tx_ref, webhook=False)
+        return self.refund_webhook()
+
+    def other_order(self) -> Response:
+        return self.world.order({"LAST": 1}, user="sara")
+
+    def minute_passes(self) -> object:
+        """Longer than any lease: every task in progress is too slow."""
+        self.world.clock.advance(61)
+        return None
+
+    def half_hour_passes(self) -> object:
+        self.world.clock.advance(1800)
+        return None
+
+
+def no_payment(scene: Scene) -> None:
+    scene.order_id = str(scene.world.order({"LAST": 1}).body["order_id"])
+
+
+def just_opened(scene: Scene) -> None:
+    scene.order_id, scene.tx_ref = scene.world.begun({"LAST": 1})
+
+
+def waiting(scene: Scene) -> None:
+    just_opened(scene)
+    scene.world.clock.advance(90)
+
+
+def paid_unnoticed(scene: Scene) -> None:
+    just_opened(scene)
+    scene.customer_pays()
+    scene.world.clock.advance(90)
+
+
+def paid_just_after_check(scene: Scene) -> None:
+    just_opened(scene)
+    scene.status_refresh()
+    scene.customer_pays()
+
+
+def overdue(scene: Scene) -> None:
+    just_opened(scene)
+    scene.world.clock.advance(1800)
+
+
+def paid_and_overdue(scene: Scene) -> None:
+    paid_unnoticed(scene)
+    scene.world.clock.advance(1800)
+
+
+def page_lost(scene: Scene) -> None:
+    """The response of initialize was lost: Chapa has a payment, and we have no URL."""
+    no_payment(scene)
+    scene.world.control.add_fault("initialize", "timeout_after", seconds=1)
+    scene.world.pay(scene.order_id)
+    [payment] = scene.world.story(scene.order_id).payments
+    scene.tx_ref = payment.tx_ref
+    scene.world.clock.advance(90)
+
+
+def expired_and_paid(scene: Scene) -> None:
+    overdue(scene)
+    scene.worker()
+    scene.customer_pays()
+    scene.world.clock.advance(3600)
+
+
+def paid_after_final_check(scene: Scene) -> None:
+    """Only a webhook can still report the payment."""
+    overdue(scene)
+    for seconds in (0, 3600, 86_400):
+        scene.world.clock.advance(seconds)
+        scene.worker()
+    scene.customer_pays()
+
+
+def paid_and_sold_out(scene: Scene) -> None:
+    """The order expired, and another customer bought the last unit before the payment came."""
+    expired_and_paid(scene)
+    other = scene.other_order().body["order_id"]
+    tx_ref = scene.world.pay(other, user="sara").body["tx_ref"]
+    scene.world.control.pay(tx_ref, webhook=False)
+    scene.world.notify(tx_ref)
+
+
+def paid_twice(scene: Scene) -> None:
+    """The first payment failed and was replaced; then the customer paid both."""
+    just_opened(scene)
+    first = scene.tx_ref
+    scene.attempt_fails()
+    _, second, _ = initialize(scene.world.backend, scene.order_id, "abebe")
+    for tx_ref in (second.tx_ref, first):
+        scene.world.control.pay(tx_ref, late=True, webhook=False)
+    scene.world.clock.advance(90)
+
+
+def applied(scene: Scene) -> None:
+    paid_unnoticed(scene)
+    scene.webhook()
+
+
+def refund_requested(scene: Scene) -> None:
+    applied(scene)
+    scene.refund("first", 40)
+
+
+def refund_pending(scene: Scene) -> None:
+    refund_requested(scene)
+    scene.worker()
+    scene.world.clock.advance(90)
+
+
+def refund_unanswered(scene: Scene) -> None:
+    applied(scene)
+    scene.world.control.add_fault("refund", "timeout_after", seconds=1)
+    scene.refund("first", None)
+    scene.worker()
+    scene.world.clock.advance(90)
+
+
+USE_CASES = "initialize webhook status_refresh worker sweep cancel refund"
+
+ACTIONS: Mapping[Setup, str] = {
+    no_payment: "initialize cancel worker minute_passes half_hour_passes",
+    waiting: "worker initialize cancel status_refresh customer_pays attempt_fails minute_passes"
+    " half_hour_passes",
+    paid_unnoticed: "webhook sweep status_refresh initialize cancel minute_passes",
+    paid_just_after_check: "webhook status_refresh cancel",
+    overdue: "sweep worker webhook initialize cancel customer_pays minute_passes",
+    paid_and_overdue: "sweep webhook cancel minute_passes",
+    page_lost: "initialize worker cancel customer_pays webhook minute_passes",
+    expired_and_paid: "sweep webhook other_order",
+    paid_after_final_check: "webhook_until_answered webhook_then_worker",
+    paid_and_sold_out: "sweep webhook status_refresh",
+    paid_twice: "worker sweep webhook cancel status_refresh initialize",
+    applied: "refund other_refund refund_webhook worker chapa_reverses webhook status_refresh"
+    " initialize cancel sweep",
+    refund_requested: "worker other_refund refund_webhook chapa_reverses minute_passes",
+    refund_pending: "worker other_refund chapa_reverses refund_webhook",
+    refund_unanswered: "worker refund_webhook chapa_reverses minute_passes",
+}
+
+
+def actions(names: str) -> list[Action]:
+    return [getattr(Scene, name) for name in names.split()]
+
+
+SCENES: Mapping[Setup, Sequence[Action]] = {
+    setup: actions(names) for setup, names in ACTIONS.items()
+}
+
+
+class Stage:
+    """A world with a snapshot of each scene."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.scene = Scene(world)
+        self._empty = world.snapshot()
+        self._scenes: dict[Setup, tuple[Snapshot, str, str]] = {}
+
+    def set(self, setup: Setup) -> Scene:
+        if setup not in self._scenes:
+            self.world.return_to(self._empty)
+            scene = Scene(self.world)
+            setup(scene)
+            self._scenes[setup] = (self.world.snapshot(), scene.order_id, scene.tx_ref)
+        snapshot, *ids = self._scenes[setup]
+        self.world.return_to(snapshot)
+        self.scene = Scene(self.world, *ids)
+        return self.scene
+
+    def play(self, setup: Setup, actions: Sequence[Action], choices: Sequence[Choice] = ()) -> Run:
+        scene = self.set(setup)
+        tasks: list[Task] = [lambda action=action: action(scene) for action in actions]  # type: ignore[misc]
+        return self.world.play(tasks, choices)
+
+    def play_to_rest(
+        self, setup: Setup, actions: Sequence[Action], choices: Sequence[Choice] = ()
+    ) -> Run:
+        try:
+            run = self.play(setup, actions, choices)
+            self.world.come_to_rest()
+        except Exception as error:
+            taken = written(self.world.last_run.taken)
+            error.add_note(f'REPLAY="{named(setup, actions)}: {taken}"')
+            raise
+        return run
+
+
+def named(setup: Setup, actions: Sequence[Action]) -> str:
+    return f"{setup.__name__}: {', '.join(action.__name__ for action in actions)}"

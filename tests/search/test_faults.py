@@ -1,0 +1,217 @@
+"""Every fault of the Chapa simulator, at every call and in every use case that makes it.
+
+Each outcome is judged by the rules below and compared with `docs/faults.md`. By day one fault of
+each kind and meaning is played once, and some for 27 hours; `make nightly` plays all. To write the
+document again: WRITE=1 .venv/bin/python -m pytest tests/search/test_faults.py
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pytest
+
+from sandbox.chapa.faults import Call
+from tests.depth import NIGHTLY
+from tests.search.fault_cases import Case, Means, cases_of
+from tests.search.fault_cells import Cell, Player, State
+from tests.search.fault_document import DOCUMENT, document, expected, outcome, section, sections
+from tests.search.fault_uses import (
+    NOBODY,
+    USES,
+    WORKER_MILLISECONDS,
+    Use,
+    cancel,
+    chapa_reverses,
+    initialize,
+    refresh,
+    worker,
+)
+
+WRITE = os.environ.get("WRITE") == "1"
+EVERYTHING = NIGHTLY or WRITE
+
+UNKNOWN = {Means.NO_ANSWER, Means.PERHAPS, Means.NOT_DONE, Means.REFUSED}
+"""Neither order nor stock may move; nor with UNTRUE."""
+
+OTHER_END = {Means.MONEY_BACK, Means.UNTRUE, Means.BELIEVED, Means.REFUSED}
+"""Chapa says what is not so, or refuses: the order may end otherwise than without the fault."""
+
+LASTING_BY_DAY = {Means.NO_ANSWER, Means.PERHAPS, Means.NEVER}
+"""Most is at stake."""
+
+
+@pytest.fixture(scope="module")
+def player(aws: None) -> Player:
+    return Player()
+
+
+def first_of_each(cases: Iterable[Case], sort: Callable[[Case], object]) -> list[Case]:
+    firsts: dict[object, Case] = {}
+    for case in cases:
+        firsts.setdefault(sort(case), case)
+    return list(firsts.values())
+
+
+@pytest.mark.parametrize(
+    ("call", "use"),
+    [
+        pytest.param(call, use, id=f"{call}: {use.name}")
+        for call, uses in USES.items()
+        for use in uses
+    ],
+)
+def test_every_fault_ends_as_the_rules_and_the_document_say(
+    player: Player, call: Call, use: Use
+) -> None:
+    well = player.play(use, None)
+    assert well is not None
+    cells: dict[tuple[str, bool], Cell | None] = {}
+    wrong = []
+
+    def play(case: Case, *, lasting: bool) -> None:
+        name = f"{case.name}, {'lasting' if lasting else 'once'}"
+        try:
+            cell = cells[case.name, lasting] = player.play(use, case, lasting=lasting)
+        except AssertionError as error:
+            wrong.append(f"{name}: {error}")
+            return
+        if cell is not None:
+            wrong.extend(f"{name}: {why}" for why in complaints(call, use, case, cell, well))
+
+    cases = list(cases_of(call))
+    if not EVERYTHING:
+        cases = first_of_each(cases, lambda case: (case.means, case.kind))
+    for case in cases:
+        play(case, lasting=False)
+    met = [case for case in cases if cells.get((case.name, False))]
+    assert met, "this use case does not make the call"
+    if not EVERYTHING:
+        at_stake = (case for case in met if case.means in LASTING_BY_DAY)
+        met = first_of_each(at_stake, lambda case: case.means)
+    for case in met:
+        play(case, lasting=True)
+    assert not wrong, "\n".join(wrong)
+
+    text = DOCUMENT.read_text()
+    tables = sections(text)
+    if WRITE:
+        tables[call, use.name] = section(call, use.name, cells)
+        DOCUMENT.write_text(document(text, tables))
+    table = tables[call, use.name]
+    for (name, lasting), cell in cells.items():
+        assert outcome(cell) == expected(table, name, lasting=lasting), (name, lasting)
+    assert not EVERYTHING or table == section(call, use.name, cells)
+
+
+def test_document_holds_nothing_else() -> None:
+    text = DOCUMENT.read_text()
+    assert text == document(text, sections(text))
+
+
+def complaints(call: Call, use: Use, case: Case, cell: Cell, well: Cell) -> Iterator[str]:
+    """Rules that an outcome breaks. `well` is the outcome without a fault."""
+    now, means = cell.immediately, case.means
+    if cell.seconds > (WORKER_MILLISECONDS / 1000 if use.act is worker else 29):
+        yield f"the function would not live for {cell.seconds} s"
+    if "paid" in cell.received and now.order != "paid":
+        yield f"the client received {cell.received}, and the order is {now.order}"
+    unknown = means in UNKNOWN or (means is Means.UNTRUE and case.kind != "wrong_amount")
+    if unknown and _moved(cell.before, now):
+        yield f"unknown, and the order moved: {cell.before} → {now}"
+    if means is Means.NO_ANSWER and not _same_or_closing(cell.before.payments, now.payments):
+        yield f"unknown, and the payment moved: {cell.before} → {now}"
+    if not cell.received.startswith(_may_receive(call, use, case, well)):
+        yield f"the client received {cell.received}"
+    if call == "initialize":
+        status = {Means.PERHAPS: "initializing", Means.NOTHING: "pending"}.get(means, "closed")
+        if now.payments[-1] != status:
+            yield f"the payment is {now.payments[-1]}, not {status}"
+    yield from _repetitions(cell)
+    # Known: a paid payment is not checked again without a webhook.
+    if not (means is Means.NEVER and use.act is chapa_reverses):
+        yield from _ends(call, case, cell, well)
+
+
+def _moved(before: State, after: State) -> bool:
+    return (before.order, before.stock, before.units) != (after.order, after.stock, after.units)
+
+
+def _same_or_closing(before: Sequence[str], after: Sequence[str]) -> bool:
+    return len(before) == len(after) and all(
+        now in {was, "closing"} for was, now in zip(before, after, strict=True)
+    )
+
+
+def _may_receive(call: Call, use: Use, case: Case, well: Cell) -> str | tuple[str, ...]:
+    """How the response to the client begins."""
+    if case.means is Means.UNTRUE and use.act in {initialize, cancel}:
+        return ("20", "409 order_in_review", "503 provider_unavailable, again in 5 s")
+    unanswered = case.means in UNKNOWN
+    match call:
+        case "initialize" if case.means is Means.NOTHING:
+            return "201"
+        case "initialize":
+            code = case.code_of_initialize
+            return code if code == "400 provider_rejected" else f"{code}, again in "
+        case "verify" | "cancel" if use.act is initialize and unanswered:
+            return "503 provider_unavailable, again in 5 s"
+        case "verify" | "cancel" if use.act is cancel and unanswered:
+            return "202"
+        case "verify" | "cancel" if use.act is cancel:
+            return ("200", "409 order_paid", "409 order_in_review")
+        case "verify" if use.act is initialize:
+            return ("201", "409 order_not_payable")
+        case "verify" if use.act is refresh:
+            return "200"
+        case "webhook" if case.kind == "forged":
+            return "401"
+        case "webhook" | "callback" if case.kind in {"lost", "delayed"}:
+            return (NOBODY, "200", "202")
+        case "webhook" | "callback":
+            return ("200", "202")
+    return well.received[:3]
+
+
+def _repetitions(cell: Cell) -> Iterator[str]:
+    opened = [entry.tx_ref for entry in cell.journal if entry.call == "initialize"]
+    if len(opened) != len(set(opened)):
+        yield "a payment was opened twice under one reference"
+    refunds: list[str] = []
+    checked = True
+    for entry in cell.journal:
+        checked = checked or entry.call == "verify"
+        if entry.call == "refund":
+            if not checked:
+                yield "a refund was repeated without a check of its payment"
+            refunds.append(entry.body)
+            checked = False
+    if len(set(refunds)) > 1:
+        yield f"a refund was repeated as another: {refunds}"
+    if cell.refunds_at_chapa > 1:
+        yield "Chapa refunded twice"
+
+
+def _ends(call: Call, case: Case, cell: Cell, well: Cell) -> Iterator[str]:
+    end, lasted, means = cell.end, cell.after_27_hours, case.means
+    has_money = "success" in cell.at_chapa
+    if end.order == "pending" and "review" not in end.payments + end.refunds:
+        yield f"it ends as {end}, without manual review"
+    owned = {"succeeded", "surplus", "refunded", "reversed", "review"}
+    if has_money and not owned & {*end.payments}:
+        yield f"Chapa has the money, and it ends as {end}"
+    if "succeeded" in end.payments and not has_money and means is not Means.BELIEVED:
+        yield f"Chapa has no money, and it ends as {end}"
+    # Whether Chapa opened or refunded is found out by asking, so these orders may end.
+    acted = {Means.NOT_DONE, Means.PERHAPS} if call in {"initialize", "refund"} else set()
+    if lasted and means in {Means.NO_ANSWER, Means.NOT_DONE, Means.PERHAPS} - acted:
+        if lasted.order in {"expired", "cancelled"} and cell.before.order == "pending":
+            yield f"unknown for a day, and the stock went back: {lasted}"
+        if lasted.order == "pending" and "review" not in lasted.payments:
+            yield f"unknown for a day, without manual review: {lasted}"
+    if lasted is None and means not in OTHER_END and well.at_chapa == cell.at_chapa:
+        if _moved(well.end, end) and (call, means) != ("cancel", Means.NOT_OPEN):
+            yield f"one fault, and it ends as {end}, not as {well.end}"
+        # Nothing tells the outcome of a partial refund whose response was lost.
+        partial = end.refunds == ("review",) and end.order == "paid"
+        if well.end.refunds != end.refunds and not partial:
+            yield f"one fault, and it ends as {end}, not as {well.end}"

@@ -1,0 +1,73 @@
+"""Two and three actions at once, in every order of their calls, with every injected fault.
+
+A run deviates by its interruptions and its faults. By day some runs with at most two deviations are
+drawn, the same each time; `make nightly` draws far more. A failure says how to replay it, for
+example REPLAY="waiting: cancel, webhook: 0 0 1" pytest tests/search/test_interleavings.py -k replay
+"""
+
+import os
+import random
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations_with_replacement, islice
+
+import pytest
+
+from tests.depth import depth
+from tests.search.explorer import Choice, Run, read, schedules, written
+from tests.search.found import FOUND
+from tests.search.scenes import SCENES, USE_CASES, Action, Setup, Stage, actions, named
+from tests.search.world import World
+
+type Record = Callable[[str, object], None]
+
+DEVIATIONS = int(os.environ.get("DEVIATIONS", "2"))
+SCHEDULES = {
+    2: int(os.environ.get("RUNS", depth("9", "100"))),
+    3: int(os.environ.get("RUNS", depth("1", "20"))),
+}
+"""For each pair and each triple; 0 plays them all."""
+
+
+@pytest.fixture(scope="module")
+def stage(aws: None) -> Stage:
+    return Stage(World(wait_seconds="0", verify_every_seconds="1"))
+
+
+def pairs(some: Sequence[Action]) -> Iterator[tuple[Action, ...]]:
+    return combinations_with_replacement(some, 2)
+
+
+def explore(stage: Stage, setup: Setup, group: Sequence[Action], limit: int) -> int:
+    """Play different schedules. Returns their number."""
+    chance = random.Random(zlib.crc32(named(setup, group).encode()))
+
+    def play(choices: Sequence[Choice]) -> Run:
+        return stage.play_to_rest(setup, group, choices)
+
+    runs = islice(schedules(play, DEVIATIONS, chance), limit or None)
+    seen = [written(run.taken) for run in runs]
+    assert len(seen) == len(set(seen))
+    return len(seen)
+
+
+@pytest.mark.parametrize("size", [2, 3], ids=["pairs", "triples"])
+@pytest.mark.parametrize("setup", SCENES, ids=lambda setup: setup.__name__)
+def test_actions_at_once_keep_the_invariants(
+    stage: Stage, setup: Setup, size: int, record_property: Record
+) -> None:
+    groups = combinations_with_replacement(SCENES[setup], size)
+    played = sum(explore(stage, setup, group, SCHEDULES[size]) for group in groups)
+    record_property("schedules", played)
+
+
+def test_every_pair_of_use_cases_meets_in_some_scene() -> None:
+    met = {frozenset(pair) for some in SCENES.values() for pair in pairs(some)}
+    assert {frozenset(pair) for pair in pairs(actions(USE_CASES))} <= met
+
+
+@pytest.mark.parametrize("schedule", [*FOUND, *filter(None, [os.environ.get("REPLAY")])])
+def test_replayed_schedule_keeps_the_invariants(stage: Stage, schedule: str) -> None:
+    scene, names, choices = (part.strip() for part in schedule.split(":", 2))
+    setup = next(each for each in SCENES if each.__name__ == scene)
+    stage.play_to_rest(setup, actions(names.replace(",", "")), read(choices))
