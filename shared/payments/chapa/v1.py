@@ -153,8 +153,7 @@ class ChapaV1:
         except ProviderRejected as error:
             complaints = error.members["provider_message"]
             refused = set(complaints) if isinstance(complaints, dict) else set()
-            refused &= order.customer.keys() & CUSTOMER_FIELDS
-            if not refused:
+            if not refused or not refused <= order.customer.keys() & CUSTOMER_FIELDS:
                 raise
         logger.warning("opened without what Chapa refused", fields=sorted(refused))
         customer = {name: text for name, text in order.customer.items() if name not in refused}
