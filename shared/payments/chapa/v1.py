@@ -366,10 +366,12 @@ def _no_constant(name: str) -> None:
 def _not_paid(answer: Envelope) -> bool:
     """Not known to Chapa, or not paid yet: the two differ only in words.
 
-    A fixture has 200 with `data` null and the status "null".
+    A fixture has 200 with `data` null and the status "null". Errors of other servers have no
+    `status` and say nothing about a payment.
     """
-    word = _word(_text(answer.status))
-    nothing = answer.data is None and SAID.get(word) is Said.NOT_PAID
+    if "status" not in answer.model_fields_set:
+        return False
+    nothing = answer.data is None and SAID.get(_word(answer.status)) is Said.NOT_PAID
     return answer.code in {400, 404} or (answer.code == 200 and nothing)
 
 
