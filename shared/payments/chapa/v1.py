@@ -387,10 +387,8 @@ def _text(value: object) -> str | None:
     """Codes and references are short and plain; anything else counts as missing."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str):
-        return None
-    text = value.strip()
-    return text if len(text) <= 200 and text.isascii() and text.isprintable() else None
+    text = value.strip() if isinstance(value, str) else ""
+    return text if 0 < len(text) <= 200 and text.isascii() and text.isprintable() else None
 
 
 def _refused(call: str, answer: Envelope) -> ProviderError:
