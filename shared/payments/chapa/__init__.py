@@ -1,1 +1,1 @@
-"""Whatever knows Chapa: the provider interface, its implementations, and Chapa's webhooks."""
+"""What is particular to Chapa: the provider interface, its versions, and webhooks."""

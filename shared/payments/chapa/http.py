@@ -1,8 +1,8 @@
-"""HTTP in which the whole of an answer has a bound, its time and its size.
+"""HTTP exchanges with a limit on the time and the size of the whole answer.
 
-The timeouts of requests are for each read of a socket, and for each address of a host: whoever
-sends a byte now and then could hold a function for longer than it lives, and nothing bounds how
-much they send.
+The timeouts of requests apply to each read of a socket and to each address of a host. A server that
+sends one byte now and then could keep a function busy until Lambda stops it, and requests has no
+limit on the size.
 """
 
 import io
@@ -18,15 +18,15 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Timeout
 
 MAX_BYTES = 64 * 1024
-"""Of one answer, as it is sent and as it is read. Chapa's longest have two thousand."""
+"""The limit of one answer, before and after decompression. Chapa's longest have 2,000 bytes."""
 
 
 class TooLong(OSError):
-    """What is sent has no end that we would wait for."""
+    """The answer is larger than MAX_BYTES."""
 
 
 class _Reader(io.RawIOBase):
-    """What comes from a socket, until its timeout is over as a whole or it has sent too much."""
+    """Reads a socket: at most MAX_BYTES, and its timeout applies to all reads together."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket) -> None:
         self._raw = raw
@@ -56,18 +56,18 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
-class _Answer(HTTPResponse):
+class _BoundedResponse(HTTPResponse):
     def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_Reader(self.fp.detach(), sock))
 
 
 class _Connection(HTTPConnection):
-    response_class = _Answer
+    response_class = _BoundedResponse
 
 
 class _SecureConnection(HTTPSConnection):
-    response_class = _Answer
+    response_class = _BoundedResponse
 
 
 class _Pool(HTTPConnectionPool):
@@ -79,6 +79,8 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class BoundedAdapter(HTTPAdapter):
+    """Wants `timeout` as a pair: seconds to connect, and to read the answer."""
+
     @override
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -94,7 +96,7 @@ class BoundedAdapter(HTTPAdapter):
 
 
 def content_of(reply: requests.Response) -> bytes:
-    """All of an answer that was asked for as a stream. Raises TooLong, or what requests raises."""
+    """The whole body of a streamed response. Raises TooLong or a RequestException."""
     content = b""
     for part in reply.iter_content(MAX_BYTES):
         content += part

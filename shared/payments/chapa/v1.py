@@ -9,11 +9,11 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
@@ -51,10 +51,7 @@ SUCCESS_CODES = frozenset({200, 201, 202})
 """All three occur in fixtures of public clients."""
 
 REFUSED_CODES = SUCCESS_CODES | {400, 422}
-"""A refusal in the body of a success is what one integrator reports."""
-
-NOTHING_SAID = frozenset({None, "", "null"})
-"""Chapa's ways to say that a payment has no status: it is not paid."""
+"""One client reports refusals that are 200 with the status `failed`."""
 
 SAID = {
     "success": Said.PAID,
@@ -65,6 +62,8 @@ SAID = {
     "canceled": Said.FAILED,
     "refunded": Said.REFUNDED,
     "reversed": Said.REVERSED,
+    "null": Said.NOT_PAID,
+    "": Said.NOT_PAID,
 }
 """Every word seen in verify's `data.status`; another word is unknown and counted."""
 
@@ -82,75 +81,25 @@ CUSTOMER_FIELDS = frozenset({"email", "phone_number", "first_name", "last_name"}
 """Optional fields of initialize: the customer can type them on Chapa's page."""
 
 
-def _text(value: object) -> str | None:
-    """Words, codes and references are short and plain; anything else counts as missing."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        return None
-    text = value.strip()  # Chapa's own samples have stray tabs.
-    return text if len(text) <= 200 and text.isascii() and text.isprintable() else None
-
-
-def _lower(value: object) -> str | None:
-    text = _text(value)
-    return text.lower() if text else text
-
-
-def _upper(value: object) -> str | None:
-    text = _text(value)
-    return text.upper() if text else text
-
-
-type Text = Annotated[str | None, BeforeValidator(_text)]
-type Lower = Annotated[str | None, BeforeValidator(_lower)]
-type Upper = Annotated[str | None, BeforeValidator(_upper)]
-type Amount = Annotated[int | None, BeforeValidator(parse_amount)]
-
-
 class Envelope(BaseModel):
-    """What every answer comes in. `message` is a sentence, or a list of complaints by field."""
+    """What every answer comes in, and its HTTP code."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    code: int
     message: str | dict[str, Any] | list[Any] | None
-    status: Text = None
+    """A sentence, or complaints by field."""
+    status: Any = None
     data: Any = None
 
+    @property
+    def accepted(self) -> bool:
+        return self.code in SUCCESS_CODES and _word(self.status) != "failed"
 
-class VerifiedPayment(BaseModel):
-    """The part of verify's `data` that counts; the customer's name and address are left unread."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    tx_ref: Text = None
-    currency: Upper = None
-    mode: Lower = None
-    reference: Text = None
-    amount: Amount = None
-
-
-class StartedRefund(BaseModel):
-    """Documented as `ref_id`, seen as `ref`, and by one integrator not at all."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    ref_id: Text = None
-    ref: Text = None
-
-
-class VerifiedRefund(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    status: Lower = None
-    amount: Amount = None
-    merchant_reference: Text = None
-
-
-class Checkout(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    checkout_url: str
+    @property
+    def used_before(self) -> bool:
+        """The one message that is read: the same words for a tx_ref and a refund's reference."""
+        return isinstance(self.message, str) and "used before" in self.message.lower()
 
 
 class ChapaV1:
@@ -194,21 +143,20 @@ class ChapaV1:
         return self._secrets.current().mode
 
     def open(self, order: Order, payment: Payment, time_left: float) -> Opened:
-        """Open a checkout. Sent once; once more only without a customer field that Chapa refused.
+        """Open a checkout. Sent once; once more only without the customer fields Chapa refused.
 
         Raises ProviderRejected, ProviderFailed, ProviderTimeout or ProviderUnavailable.
         """
         started = self._clock()
-        customer = dict(order.customer)
         try:
-            return self._open(order, payment, customer, time_left)
+            return self._open(order, payment, order.customer, time_left)
         except ProviderRejected as error:
-            named = _fields_of(error) & customer.keys() & CUSTOMER_FIELDS
-            if not named:
+            complaints = error.members["provider_message"]
+            refused = set(complaints) if isinstance(complaints, dict) else set()
+            if not refused or not refused <= order.customer.keys() & CUSTOMER_FIELDS:
                 raise
-        logger.warning("opened without what Chapa refused", fields=sorted(named))
-        for name in named:
-            del customer[name]
+        logger.warning("opened without what Chapa refused", fields=sorted(refused))
+        customer = {name: text for name, text in order.customer.items() if name not in refused}
         return self._open(order, payment, customer, time_left - (self._clock() - started))
 
     def _open(
@@ -232,66 +180,52 @@ class ChapaV1:
             mark = "&" if "?" in settings.return_url else "?"
             body["return_url"] = f"{settings.return_url}{mark}tx_ref={payment.tx_ref}"
 
-        reply, envelope = self._act("POST", "/transaction/initialize", time_left, json=body)
-        if _used_before(envelope):
+        answer = _envelope(*self._act("POST", "/transaction/initialize", time_left, json=body))
+        if answer.used_before:
             # Nobody else can have made this reference: our own call arrived twice.
             raise ProviderFailed("the reference was used before")
-        if not _accepted(reply, envelope):
-            raise _refused("open", reply, envelope)
-        try:
-            checkout_url = Checkout.model_validate(envelope.data).checkout_url
-        except ValidationError:
-            raise ProviderFailed("an answer without a checkout URL") from None
-        if not self._trusted(checkout_url):
+        if not answer.accepted:
+            raise _refused("open", answer)
+        url = answer.data.get("checkout_url") if isinstance(answer.data, dict) else None
+        if not isinstance(url, str):
+            raise ProviderFailed("an answer without a checkout URL")
+        if not self._trusted(url):
             raise ProviderFailed("a checkout URL on a host that CHECKOUT_HOSTS does not name")
-        return Opened(checkout_url)
+        return Opened(url)
 
     def verify(self, payment: Payment, time_left: float) -> Verification:
         tx_ref = payment.tx_ref
         try:
-            reply, envelope = self._ask(f"/transaction/verify/{quote(tx_ref, safe='')}", time_left)
+            answer = self._ask(f"/transaction/verify/{quote(tx_ref, safe='')}", time_left)
         except ProviderError as error:
             logger.warning("verify unanswered", tx_ref=tx_ref, reason=error.reason)
             return Verification(Said.UNKNOWN)
-        if reply.status_code in {400, 404} or _says_nothing(reply, envelope):
-            # Not known to Chapa, or not paid yet: the two differ only in words.
+        if _not_paid(answer):
             return Verification(Said.NOT_PAID, status="not paid yet")
-        if reply.status_code != 200 or not isinstance(envelope.data, dict):
-            logger.warning(
-                "unexpected verify response", tx_ref=tx_ref, http_status=reply.status_code
-            )
+        if answer.code != 200 or not isinstance(answer.data, dict):
+            logger.warning("unexpected verify response", tx_ref=tx_ref, http_status=answer.code)
             return Verification(Said.UNKNOWN)
-        raw = envelope.data.get("status")
-        word = raw.strip().lower() if isinstance(raw, str) else raw
-        if _is_nothing(word):
-            said = Said.NOT_PAID
-        else:
-            said = SAID.get(word, Said.UNKNOWN) if isinstance(word, str) else Said.UNKNOWN
-        if said is Said.UNKNOWN:
-            logger.warning(
-                "unknown status in verify", tx_ref=tx_ref, word=scrub(str(word)[:400], 40)
-            )
+        data = answer.data
+        word = _word(data.get("status"))
+        said = SAID.get(word)
+        if said is None:
+            logger.warning("unknown status in verify", tx_ref=tx_ref, word=scrub(word, 40))
             count("UnknownProviderStatus")
             return Verification(Said.UNKNOWN)
-        facts = VerifiedPayment.model_validate(envelope.data)
-        if said is Said.PAID and None in (
-            facts.tx_ref,
-            facts.amount,
-            facts.currency,
-            facts.mode,
-            facts.reference,
-        ):
+        currency, mode = _text(data.get("currency")), _text(data.get("mode"))
+        verification = Verification(
+            said,
+            tx_ref=_text(data.get("tx_ref")),
+            amount=parse_amount(data.get("amount")),
+            currency=currency and currency.upper(),
+            mode=mode and mode.lower(),
+            provider_reference=_text(data.get("reference")),
+            status=word,
+        )
+        if said is Said.PAID and None in vars(verification).values():
             logger.warning("verify says success without the facts", tx_ref=tx_ref)
             return Verification(Said.UNKNOWN)
-        return Verification(
-            said,
-            tx_ref=facts.tx_ref,
-            amount=facts.amount,
-            currency=facts.currency,
-            mode=facts.mode,
-            provider_reference=facts.reference,
-            status=scrub(str(word), 40),
-        )
+        return verification
 
     def cancel(self, payment: Payment, time_left: float) -> bool:
         """True when Chapa closed it, or says that there is nothing open to close.
@@ -300,11 +234,10 @@ class ChapaV1:
         """
         path = f"/transaction/cancel/{quote(payment.tx_ref, safe='')}"
         try:
-            reply, _ = self._exchange_to_act("PUT", path, time_left)
+            code, _ = self._act("PUT", path, time_left)
         except ProviderError as error:
             logger.warning("cancel unanswered", tx_ref=payment.tx_ref, reason=error.reason)
             return False
-        code = reply.status_code
         return 200 <= code < 300 or (400 <= code < 500 and code != 403)
 
     def refund(self, payment: Payment, refund: Refund, time_left: float) -> str | None:
@@ -312,46 +245,40 @@ class ChapaV1:
 
         The same reference may be sent again: Chapa takes each once. Raises a ProviderError.
         """
-        reply, envelope = self._act(
-            "POST",
-            f"/refund/{quote(payment.provider_reference or payment.tx_ref, safe='')}",
-            time_left,
-            # Documented as form-encoded, unlike the rest.
-            data={
-                "amount": format_amount(refund.amount),
-                "reference": refund_reference(refund.refund_id, refund.attempt),
-                "reason": refund.reason or "Refund",
-            },
-        )
-        if _used_before(envelope):
+        path = f"/refund/{quote(payment.provider_reference or payment.tx_ref, safe='')}"
+        # Documented as form-encoded, unlike the rest.
+        form = {
+            "amount": format_amount(refund.amount),
+            "reference": refund_reference(refund.refund_id, refund.attempt),
+            "reason": refund.reason or "Refund",
+        }
+        answer = _envelope(*self._act("POST", path, time_left, data=form))
+        if answer.used_before:
             return None
-        if not _accepted(reply, envelope):
-            raise _refused("refund", reply, envelope)
-        if not isinstance(envelope.data, dict):
-            return None
-        started = StartedRefund.model_validate(envelope.data)
-        return started.ref_id or started.ref
+        if not answer.accepted:
+            raise _refused("refund", answer)
+        data = answer.data if isinstance(answer.data, dict) else {}
+        # Documented as `ref_id`, seen as `ref`, and by one integrator not at all.
+        return _text(data.get("ref_id")) or _text(data.get("ref"))
 
     def verify_refund(self, refund: Refund, time_left: float) -> Said:
         path = f"/refund/{quote(refund.provider_refund_id or '', safe='')}/verify"
         try:
-            reply, envelope = self._ask(path, time_left)
+            answer = self._ask(path, time_left)
         except ProviderError as error:
             logger.warning(
                 "refund check unanswered", refund_id=refund.refund_id, reason=error.reason
             )
             return Said.UNKNOWN
-        if reply.status_code in SUCCESS_CODES and isinstance(envelope.data, dict):
-            answer = VerifiedRefund.model_validate(envelope.data)
-            said = REFUND_SAID.get(answer.status or "")
+        if answer.code in SUCCESS_CODES and isinstance(answer.data, dict):
+            data = answer.data
+            said = REFUND_SAID.get(_word(data.get("status")))
             reference = refund_reference(refund.refund_id, refund.attempt)
-            ours = answer.merchant_reference in {None, reference}
-            if said and ours and answer.amount in {None, refund.amount}:
+            ours = _text(data.get("merchant_reference")) in {None, reference}
+            if said and ours and parse_amount(data.get("amount")) in {None, refund.amount}:
                 return said
         logger.warning(
-            "unexpected refund response",
-            refund_id=refund.refund_id,
-            http_status=reply.status_code,
+            "unexpected refund response", refund_id=refund.refund_id, http_status=answer.code
         )
         return Said.UNKNOWN
 
@@ -366,22 +293,11 @@ class ChapaV1:
         # Not `hostname`: browsers read `https://evil\@host/` as a page of evil.
         return parts.scheme == "https" and parts.netloc.lower() in hosts
 
-    def _ask(self, path: str, time_left: float) -> tuple[requests.Response, Envelope]:
-        tries = READ_RETRIES + 1
-        reply, body = self._exchange(
-            "GET", path, (time_left - READ_RETRIES * PAUSE_SECONDS) / tries
-        )
-        return reply, _envelope(reply, body)
+    def _ask(self, path: str, time_left: float) -> Envelope:
+        time_of_a_try = (time_left - READ_RETRIES * PAUSE_SECONDS) / (READ_RETRIES + 1)
+        return _envelope(*self._exchange("GET", path, time_of_a_try))
 
-    def _act(
-        self, method: str, path: str, time_left: float, **content: Any
-    ) -> tuple[requests.Response, Envelope]:
-        reply, body = self._exchange_to_act(method, path, time_left, **content)
-        return reply, _envelope(reply, body)
-
-    def _exchange_to_act(
-        self, method: str, path: str, time_left: float, **content: Any
-    ) -> tuple[requests.Response, bytes]:
+    def _act(self, method: str, path: str, time_left: float, **content: Any) -> tuple[int, bytes]:
         # Questions have connections of their own: one that was just used says nothing here.
         if self._clock() - self._acted_at > IDLE_SECONDS:
             self.session.close()
@@ -392,8 +308,11 @@ class ChapaV1:
 
     def _exchange(
         self, method: str, path: str, time_left: float, **content: Any
-    ) -> tuple[requests.Response, bytes]:
-        """One exchange; `content` is `json` or `data`. Raises unless the code is below 500."""
+    ) -> tuple[int, bytes]:
+        """The HTTP code and the body. `content` is `json` or `data`.
+
+        Raises a ProviderError for 401, 429 and 5xx, and when no whole answer came.
+        """
         api_key = self._secrets.current().api_key
         if time_left < MIN_SECONDS:
             raise ProviderUnavailable("no time left to ask", may_have_acted=False)
@@ -419,68 +338,71 @@ class ChapaV1:
             # A body cut short or too long, a wrong encoding or Location. requests raises the
             # ValueError of a URL in a redirect that it only looks at.
             raise ProviderFailed(f"a broken answer ({type(error).__name__})") from None
-        if reply.status_code == 401:
+        code = reply.status_code
+        if code == 401:
             count("ProviderRefusedKey")
             logger.error("the provider refused our API key", path=path.split("/")[1])
             raise ProviderFailed("HTTP 401: our API key was refused", may_have_acted=False)
-        if reply.status_code == 429:
+        if code == 429:
             raise ProviderUnavailable("HTTP 429: too many requests", may_have_acted=False)
-        if reply.status_code >= 500:
-            raise ProviderFailed(f"HTTP {reply.status_code}")
-        return reply, body
+        if code >= 500:
+            raise ProviderFailed(f"HTTP {code}")
+        return code, body
 
 
-def _envelope(reply: requests.Response, body: bytes) -> Envelope:
+def _envelope(code: int, body: bytes) -> Envelope:
     try:
-        return Envelope.model_validate(
-            json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
-        )
-    except (ValueError, ArithmeticError, RecursionError):
+        content = json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
+        return Envelope.model_validate({**content, "code": code})
+    except (ValueError, TypeError, ArithmeticError, RecursionError):
         # Decimal refuses a huge exponent with an ArithmeticError.
-        raise ProviderFailed(f"HTTP {reply.status_code} without an envelope") from None
+        raise ProviderFailed(f"HTTP {code} without an envelope") from None
 
 
-def _is_nothing(word: object) -> bool:
-    return word is None or (isinstance(word, str) and word in NOTHING_SAID)
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
-def _says_nothing(reply: requests.Response, envelope: Envelope) -> bool:
-    """A fixture has 200 with `data` null and the status "null" for a payment that is not paid."""
-    return (
-        reply.status_code == 200
-        and envelope.data is None
-        and _is_nothing((envelope.status or "").lower())
-    )
+def _not_paid(answer: Envelope) -> bool:
+    """Not known to Chapa, or not paid yet: the two differ only in words.
+
+    A fixture has 200 with `data` null and the status "null". Errors of other servers have no
+    `status` and say nothing about a payment.
+    """
+    if "status" not in answer.model_fields_set:
+        return False
+    nothing = answer.data is None and SAID.get(_word(answer.status)) is Said.NOT_PAID
+    return answer.code in {400, 404} or (answer.code == 200 and nothing)
 
 
-def _fields_of(error: ProviderRejected) -> frozenset[str]:
-    """The fields that Chapa complains about, by name."""
-    words = error.members.get("provider_message")
-    return frozenset(words) if isinstance(words, dict) else frozenset()
+def _word(status: object) -> str:
+    """A status as the tables have it. Null is "null"; what is no text is no word of any table."""
+    if status is None:
+        return "null"
+    # Chapa's own samples have stray tabs.
+    return status.strip().lower() if isinstance(status, str) else f"({type(status).__name__})"
 
 
-def _accepted(reply: requests.Response, envelope: Envelope) -> bool:
-    """One client reports refusals that are 200 with the status `failed`."""
-    return reply.status_code in SUCCESS_CODES and (envelope.status or "").lower() != "failed"
+def _text(value: object) -> str | None:
+    """Codes and references are short and plain; anything else counts as missing."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    text = value.strip() if isinstance(value, str) else ""
+    return text if 0 < len(text) <= 200 and text.isascii() and text.isprintable() else None
 
 
-def _used_before(envelope: Envelope) -> bool:
-    """The one message that is read: the same words for a tx_ref and for a refund's reference."""
-    return isinstance(envelope.message, str) and "used before" in envelope.message.lower()
-
-
-def _refused(call: str, reply: requests.Response, envelope: Envelope) -> ProviderError:
-    words = envelope.message
+def _refused(call: str, answer: Envelope) -> ProviderError:
+    words = answer.message
     logger.warning(
         f"{call} refused",
-        http_status=reply.status_code,
+        http_status=answer.code,
         words=scrub(words) if isinstance(words, str) else "",
         fields=sorted(map(scrub, words)) if isinstance(words, dict) else [],
     )
-    if reply.status_code in REFUSED_CODES:
-        return ProviderRejected("refused", provider_message=envelope.message)
+    if answer.code in REFUSED_CODES:
+        return ProviderRejected("refused", provider_message=words)
     # A redirect is not what was agreed, but it is no refusal either.
-    return ProviderFailed(f"HTTP {reply.status_code}", may_have_acted=reply.status_code < 400)
+    return ProviderFailed(f"HTTP {answer.code}", may_have_acted=answer.code < 400)
 
 
 def _connection_error(error: requests.ConnectionError) -> ProviderError:
@@ -492,7 +414,3 @@ def _connection_error(error: requests.ConnectionError) -> ProviderError:
     if isinstance(cause, ReadTimeoutError):
         return ProviderTimeout("no answer in time")
     return ProviderUnavailable("the connection broke")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from payments.chapa.signature import HEADERS, sign, verify
+from payments.chapa.signature import HEADERS, is_signed, sign, verify
 
 SECRET = "the-webhook-secret"
 
@@ -115,3 +115,18 @@ MALFORMED = {
 @pytest.mark.parametrize("malformed", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_signature_is_refused_without_an_error(name: str, malformed: str) -> None:
     assert not verify(COMPACT, {name: malformed}, [SECRET])
+
+
+@pytest.mark.parametrize(
+    ("headers", "signed"),
+    [
+        *(({name: claim}, True) for name in HEADERS for claim in (GOOD, CONSTANT, "forged", " ")),
+        *(({name: ""}, False) for name in HEADERS),
+        ({}, False),
+        ({"signature": GOOD, "authorization": GOOD}, False),
+    ],
+)
+def test_request_is_signed_when_a_header_of_chapa_claims_anything(
+    headers: dict[str, str], signed: bool
+) -> None:
+    assert is_signed(headers) is signed
