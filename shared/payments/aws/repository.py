@@ -160,15 +160,12 @@ class Repository:
     def _batch_get(self, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for some in batched(keys, 100, strict=False):
             wanted: Any = {self._table: {"Keys": list(some), "ConsistentRead": True}}
-            for attempt in range(UNPROCESSED_TRIES):
+            for _ in self._tries(UNPROCESSED_TRIES, "The table is overloaded. Try again."):
                 answer = self._client.batch_get_item(RequestItems=wanted)
                 yield from map(plain, answer["Responses"].get(self._table, []))
                 wanted = answer.get("UnprocessedKeys")
                 if not wanted:
                     break
-                self._back_off(attempt)
-            else:
-                raise Busy("The table is overloaded. Try again.", retry_after=1)
 
     def save(self, before: OrderAggregate | None, after: OrderAggregate) -> OrderAggregate:
         """Write what changed since `before`, in one transaction; returns what is stored now.
@@ -299,7 +296,8 @@ class Repository:
     ) -> Product:
         """Change a product, or make it when its name, price and currency are given.
 
-        Raises UnknownSku, or OutOfStock when fewer units are available than are to be removed.
+        Raises UnknownSku, OutOfStock when fewer units are available than are to be removed, or
+        CatalogueError when a value is wrong, or a counter is that is stored.
         """
         given = {
             "name": name,
@@ -308,13 +306,12 @@ class Repository:
             "for_sale": for_sale,
         }
         values = {key: value for key, value in given.items() if value is not None}
-        key = _stock_key(sku)
-        if None not in (name, unit_price, currency):
-            whole = {"stocked": 0, "available": 0, "for_sale": True} | values
-            item = whole | {"sku": sku, "list_key": CATALOGUE_LIST, "list_at": sku}
-            with suppress(self._client.exceptions.ConditionalCheckFailedException):
-                self._client.put_item(**self._put(key, item)["Put"])
         changes = {"sku": sku, "list_key": CATALOGUE_LIST, "list_at": sku} | values
+        key = _stock_key(sku)
+        product_in(plain(key) | _EMPTY_PRODUCT | values)  # Before anything is written.
+        if None not in (name, unit_price, currency):
+            with suppress(self._client.exceptions.ConditionalCheckFailedException):
+                self._client.put_item(**self._put(key, _EMPTY_PRODUCT | changes)["Put"])
         try:
             answer = self._client.update_item(
                 TableName=self._table,
@@ -322,9 +319,10 @@ class Repository:
                 UpdateExpression="SET "
                 + ", ".join(f"#{field} = :{field}" for field in changes)
                 + " ADD stocked :add, available :add",
-                ConditionExpression="attribute_exists(pk) AND available >= :removed",
+                ConditionExpression="attribute_type(stocked, :number) AND available >= :removed",
                 ExpressionAttributeNames={f"#{field}": field for field in changes},
                 ExpressionAttributeValues={
+                    ":number": _serialize("N"),
                     ":add": _serialize(add),
                     ":removed": _serialize(max(0, -add)),
                     **{f":{field}": _serialize(value) for field, value in changes.items()},
@@ -385,7 +383,9 @@ class Repository:
         conditions: dict[str, list[Any]] = {"version": [before.version]}
         if after.status is not before.status:
             conditions["status"] = sources(ORDER_MOVES, after.status)
-        return self._update(key, _order_item(before), _order_item(after), conditions)
+        # A sweep may have changed these since the read, without a new version: always write them.
+        old = _order_item(before) | {"due_at": None, "queued": None}
+        return self._update(key, old, _order_item(after), conditions)
 
     def _payment_writes(
         self, before: OrderAggregate | None, after: OrderAggregate
@@ -440,8 +440,8 @@ class Repository:
             taken = after.held_units[line.sku] - held.get(line.sku, 0)
             if not taken:
                 continue
-            conditions = ["attribute_exists(pk)"]
-            values: dict[str, Any] = {":units": -taken}
+            conditions = ["attribute_type(available, :number)"]
+            values: dict[str, Any] = {":units": -taken, ":number": "N"}
             if taken > 0:
                 conditions.append("for_sale = :true AND available >= :taken")
                 values |= {":true": True, ":taken": taken}
@@ -513,7 +513,7 @@ class Repository:
         }
 
     def _transact(self, writes: list[dict[str, Any]]) -> None:
-        for attempt in range(CONFLICT_TRIES):
+        for _ in self._tries(CONFLICT_TRIES, "The order is being changed by too many at once."):
             try:
                 self._client.transact_write_items(TransactItems=writes)  # type: ignore[arg-type]
             except self._client.exceptions.TransactionCanceledException as error:
@@ -524,11 +524,14 @@ class Repository:
             else:
                 return
             # Held by another transaction or throttled: nothing was decided, so try the same again.
-            self._back_off(attempt)
-        raise Busy("The order is being changed by too many at once.", retry_after=1)
 
-    def _back_off(self, attempt: int) -> None:
-        self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS * 2**attempt))  # noqa: S311
+    def _tries(self, most: int, why_not: str) -> Iterator[None]:
+        """One turn for each try, with a growing pause in between; raises Busy after the last."""
+        for number in range(most):
+            if number:
+                self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS * 2 ** (number - 1)))  # noqa: S311
+            yield
+        raise Busy(why_not, retry_after=1)
 
 
 def _raise_failed_condition(writes: list[dict[str, Any]], reasons: list[dict[str, Any]]) -> None:
@@ -541,31 +544,22 @@ def _raise_failed_condition(writes: list[dict[str, Any]], reasons: list[dict[str
             if change is None or not change["Key"]["pk"]["S"].startswith(_STOCK):
                 raise Stale
             short.append(_short_of(change, reason.get("Item")))
-        elif code == "ValidationError" and _is_stock(write):
-            sku = write["Update"]["Key"]["pk"]["S"].removeprefix(_STOCK)
-            raise CatalogueError(f"Product {sku}: `available` is not a number.", sku=sku)
         elif code not in PASSING:
             raise RuntimeError(f"transaction refused: {code}: {reason.get('Message')}")
     if short:
         raise OutOfStock("Some products are sold out.", skus=sorted(short))
 
 
-def _is_stock(write: Mapping[str, Any]) -> bool:
-    return "Update" in write and bool(write["Update"]["Key"]["pk"]["S"].startswith(_STOCK))
-
-
 def _short_of(change: Mapping[str, Any], item: Mapping[str, Any] | None) -> str:
     """The SKU whose units cannot be taken. Raises Stale when only the price changed."""
     sku = str(change["Key"]["pk"]["S"]).removeprefix(_STOCK)
     taken = change["ExpressionAttributeValues"].get(":taken")
+    product = product_in(plain(item)) if item else None
     if taken is None:
         raise CatalogueError(f"Product {sku} is gone, but orders hold units of it.", sku=sku)
-    if not item:
-        return sku  # It left the catalogue.
-    product = product_in(plain(item))
-    if product.for_sale and product.available >= _deserialize(taken):
+    if product and product.for_sale and product.available >= _deserialize(taken):
         raise Stale
-    return sku
+    return sku  # Sold out, or it left the catalogue.
 
 
 def _key(order_id: str, sk: str) -> dict[str, Any]:
@@ -662,24 +656,28 @@ def _whole(value: Any) -> Any:
 def product_in(item: Mapping[str, Any]) -> Product:
     """The product that an item holds. Raises CatalogueError that names what is wrong with it."""
     sku = str(item["pk"]).removeprefix(_STOCK)
-    values: dict[str, Any] = {"sku": sku}
-    for name, kind in _PRODUCT_TYPES.items():
-        values[name] = item.get(name)
-        if type(values[name]) is not kind:
+    for name, (kind, fits) in _PRODUCT_FIELDS.items():
+        if type(item.get(name)) is not kind or not fits(item[name]):
             raise CatalogueError(f"Product {sku}: `{name}` is missing or wrong.", sku=sku)
-    product = Product(**values)
-    if not product.name or product.unit_price <= 0 or product.currency not in CURRENCIES:
-        raise CatalogueError(f"Product {sku}: its name, price or currency is wrong.", sku=sku)
-    return product
+    return Product(sku=sku, **{name: item[name] for name in _PRODUCT_FIELDS})
 
 
-_PRODUCT_TYPES: Mapping[str, type] = {
-    "name": str,
-    "unit_price": int,
-    "currency": str,
-    "stocked": int,
-    "available": int,
-    "for_sale": bool,
+_PRODUCT_FIELDS: Mapping[str, tuple[type, Callable[[Any], bool]]] = {
+    "name": (str, bool),
+    "unit_price": (int, lambda price: price > 0),
+    "currency": (str, CURRENCIES.__contains__),
+    "stocked": (int, lambda _: True),
+    "available": (int, lambda _: True),
+    "for_sale": (bool, lambda _: True),
+}
+
+_EMPTY_PRODUCT = {
+    "name": "-",
+    "unit_price": 1,
+    "currency": "ETB",
+    "stocked": 0,
+    "available": 0,
+    "for_sale": True,
 }
 
 

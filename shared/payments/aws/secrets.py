@@ -96,7 +96,7 @@ class SecretStore:
 
     def _read(self) -> Secret:
         try:
-            text = self._client.get_secret_value(SecretId=self._secret_id)["SecretString"]
+            answer = self._client.get_secret_value(SecretId=self._secret_id)
         except ClientError as error:
             code = error.response["Error"].get("Code", "")
             if code in MISSING:
@@ -105,7 +105,7 @@ class SecretStore:
         except BotoCoreError as error:
             raise _unavailable(type(error).__name__) from None
         try:
-            values: Any = json.loads(text)
+            values: Any = json.loads(answer.get("SecretString", ""))  # Missing in a binary one.
         except ValueError:
             values = None
         if not isinstance(values, dict):

@@ -53,6 +53,7 @@ def handler(function: Handler) -> Handler:
         try:
             response = function(event, context)
         except PaymentsError as error:
+            _log(error)
             response = problem(error)
         except ConfigurationError as error:
             logger.critical("configuration", reason=str(error))
@@ -62,7 +63,7 @@ def handler(function: Handler) -> Handler:
             logger.error("AWS did not answer", kind=_kind(error))
             count("DependencyFailed")
             response = problem(
-                Unavailable("Something that we depend on did not known. Try again.", retry_after=1)
+                Unavailable("Something that we depend on did not answer. Try again.", retry_after=1)
             )
         except Exception:
             logger.exception("bug")
@@ -71,6 +72,12 @@ def handler(function: Handler) -> Handler:
         return response
 
     return wrapped
+
+
+def _log(error: PaymentsError) -> None:
+    known = TABLE[type(error)]
+    log = logger.error if known.status >= 500 else logger.info
+    log(known.code, detail=error.detail, order_id=error.members.get("order_id"))
 
 
 def _kind(error: ClientError | BotoCoreError) -> str:
@@ -103,10 +110,6 @@ def problem(error: PaymentsError) -> Response:
     detail = error.detail
     if isinstance(error, ProviderError):
         detail = PROVIDER_WORDS.get(type(error), PROVIDER_WORDS[ProviderError])
-        logger.warning(known.code, reason=error.reason, order_id=error.members.get("order_id"))
-    else:
-        log = logger.error if known.status >= 500 else logger.info
-        log("refused", code=known.code, detail=detail)
     document = {
         "type": f"urn:chapa-payments:{known.code}",
         "title": known.title,
