@@ -1,7 +1,8 @@
 """Objects that many tests start from: records of one order, and orders of a shop."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from payments.domain import checks, decisions
@@ -53,6 +54,11 @@ MONEY: Mapping[str, Any] = {
     "provider_reference": "AP1",
 }
 """What a payment stores of SUCCESS."""
+
+
+def ordered[S: Enum](statuses: Iterable[S]) -> list[S]:
+    """In an order that does not change from process to process, as test ids must be."""
+    return sorted(statuses, key=lambda status: str(status.value))
 
 
 def order(order_id: str = ORDER_ID, **changes: Any) -> Order:
