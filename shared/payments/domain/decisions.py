@@ -40,6 +40,9 @@ ENDED_UNPAID = frozenset({OrderStatus.EXPIRED, OrderStatus.CANCELLED})
 PAGE_MARGIN_SECONDS = 120
 """A checkout page with less time left is not handed out: the customer could not finish on it."""
 
+PARTLY_REFUNDED = "provider says refunded, and our refunds are only a part of it"
+"""Why a payment is in review; the same answer again says nothing new."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -368,7 +371,10 @@ def _returned_unseen(
     if payment.status is not PaymentStatus.REVIEW:
         # It came and went before we saw it.
         return _review(aggregate, payment, reason, now)
-    if payment.reason == reason:
+    if answer.tx_ref not in {None, payment.tx_ref}:
+        return Decision(aggregate, Outcome.UNANSWERED)
+    known = {reason, PARTLY_REFUNDED} if answer.said is Said.REFUNDED else {reason}
+    if payment.reason in known:
         return Decision(aggregate, Outcome.DUPLICATE)
     return Decision(_returned(aggregate, payment, answer.said, now), Outcome.APPLIED)
 
@@ -398,8 +404,7 @@ def _refunded(aggregate: OrderAggregate, payment: Payment, now: int) -> Decision
         return Decision(aggregate, Outcome.OPEN)
     if not ours:
         return Decision(_returned(aggregate, payment, Said.REFUNDED, now), Outcome.APPLIED)
-    reason = "provider says refunded, and our refunds are only a part of it"
-    return _review(aggregate, payment, reason, now)
+    return _review(aggregate, payment, PARTLY_REFUNDED, now)
 
 
 def _reversed(aggregate: OrderAggregate, payment: Payment, now: int) -> OrderAggregate:

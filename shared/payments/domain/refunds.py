@@ -57,9 +57,8 @@ def request_refund(aggregate: OrderAggregate, refund: Refund, now: int) -> Order
     of 0.
     """
     left = returnable(aggregate)
-    if refund.amount > refundable(aggregate, refund.tx_ref) or any(
-        units > left.get(sku, 0) for sku, units in refund.returns.items()
-    ):
+    _check_left(aggregate, refund)
+    if any(units > left.get(sku, 0) for sku, units in refund.returns.items()):
         raise IllegalMoveError(f"refund {refund.refund_id} is more than what is left")
     if not refund.amount:
         refund = replace(refund, status=RefundStatus.REFUNDED)
@@ -71,6 +70,11 @@ def request_refund(aggregate: OrderAggregate, refund: Refund, now: int) -> Order
     return aggregate.put(_with_returned(aggregate.order, refund.returns)).record(
         StockReturned(now, refund.refund_id, dict(refund.returns))
     )
+
+
+def _check_left(aggregate: OrderAggregate, refund: Refund) -> None:
+    if refund.amount > refundable(aggregate, refund.tx_ref):
+        raise IllegalMoveError(f"refund {refund.refund_id} is more than what is left")
 
 
 def _with_returned(order: Order, units: Mapping[str, int]) -> Order:
@@ -201,6 +205,7 @@ def retry(
     aggregate: OrderAggregate, refund: Refund, by: str, reason: str, now: int
 ) -> OrderAggregate:
     """An operator has a refused refund sent again, under a fresh reference."""
+    _check_left(aggregate, refund)
     return aggregate.put(
         replace(
             refund,
@@ -217,6 +222,8 @@ def settle_outside(
     aggregate: OrderAggregate, refund: Refund, by: str, reason: str, now: int
 ) -> OrderAggregate:
     """An operator says that the customer was paid back by other means."""
+    if refund.status is RefundStatus.REVIEW:
+        _check_left(aggregate, refund)
     return _completed(
         aggregate.record(
             RefundResolved(now, refund.refund_id, refund.tx_ref, "settle", by, reason)

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from payments.money import CURRENCIES, MAX_AMOUNT, format_amount, parse_amount
+from payments.domain.money import CURRENCIES, MAX_AMOUNT, format_amount, parse_amount
 
 
 @pytest.mark.parametrize(
