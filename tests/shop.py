@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from warnings import catch_warnings, filterwarnings
 
 import boto3
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from operators.invariants import ClientView, Confirmed, violations
 from payments.aws.queue import Queue
@@ -310,6 +310,17 @@ class Shop:
         """Takes effect a minute later, or after `configure`."""
         secret = {"api_key": API_KEY, "webhook_secret": WEBHOOK_SECRET} | values
         self._secrets.put_secret_value(SecretId="chapa", SecretString=json.dumps(secret))
+
+    def throttle_secret(self) -> None:
+        """A cold start, at which Secrets Manager refuses the next call."""
+        events, name = self._secrets.meta.events, "before-call.secrets-manager.GetSecretValue"
+
+        def refuse(**_: Any) -> None:
+            events.unregister(name, refuse)
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "GetSecretValue")
+
+        events.register(name, refuse)
+        self.configure()
 
     def count_reads(self) -> list[str]:
         """A list to which every later call to DynamoDB adds its name."""
