@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from warnings import catch_warnings, filterwarnings
 
 import boto3
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from operators.invariants import ClientView, Confirmed, violations
 from payments.aws.queue import Queue
@@ -25,14 +25,14 @@ from payments.aws.repository import CATALOGUE_LIST, Repository
 from payments.aws.secrets import SecretStore
 from payments.chapa import signature
 from payments.chapa.v1 import READ_RETRIES, ChapaV1
-from payments.domain.aggregate import OrderAggregate
+from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.ids import order_id_of
 from payments.domain.records import Payment
 from payments.domain.states import OrderStatus
 from payments.settings import Settings
 from payments.usecases.backend import Backend
 from sandbox.chapa.control import Control
-from sandbox.chapa.faults import DroppedError
+from sandbox.chapa.faults import Call, DroppedError
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
 from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.simulator import Simulator
@@ -313,6 +313,17 @@ class Shop:
         secret = {"api_key": API_KEY, "webhook_secret": WEBHOOK_SECRET} | values
         self._secrets.put_secret_value(SecretId="chapa", SecretString=json.dumps(secret))
 
+    def throttle_secret(self) -> None:
+        """A cold start, at which Secrets Manager refuses the next call."""
+        events, name = self._secrets.meta.events, "before-call.secrets-manager.GetSecretValue"
+
+        def refuse(**_: Any) -> None:
+            events.unregister(name, refuse)
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "GetSecretValue")
+
+        events.register(name, refuse)
+        self.configure()
+
     def count_reads(self) -> list[str]:
         """A list to which every later call to DynamoDB adds its name."""
         calls: list[str] = []
@@ -349,6 +360,9 @@ class Shop:
     def pay(self, order_id: str, *, user: str = "abebe") -> Response:
         """Open the payment of an order."""
         return self.http("initialize", http_event("POST", {"order_id": order_id}, user=user))
+
+    def cancel(self, order_id: str, *, user: str = "abebe") -> Response:
+        return self.http("orders", http_event("POST", user=user, path={"order_id": order_id}))
 
     def begun(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
         """An order with a pending payment: its id and tx_ref."""
@@ -410,6 +424,21 @@ class Shop:
         self.call("expire", {})
         return self.work()
 
+    def sweeps(self, times: int = 4) -> None:
+        """A sweep every ten minutes."""
+        for _ in range(times):
+            self.sweep()
+            self.clock.advance(600)
+
+    def wait(self, order_id: str, seconds: int) -> int:
+        """Let time pass, with a sweep whenever the order is due; returns how many there were."""
+        end, sweeps = self.now + seconds, 0
+        while (due := self.aggregate(order_id).order.due_at) is not None and due <= end > self.now:
+            self.clock.advance(max(due - self.now, 60))
+            sweeps += self.sweep()
+        self.clock.advance(max(end - self.now, 0))
+        return sweeps
+
     def work(self) -> int:
         """Reconcile every visible message. Returns their number."""
         worked = 0
@@ -427,10 +456,13 @@ class Shop:
         assert payment is not None
         return payment
 
-    def event_names(self, order_id: str) -> list[str]:
+    def events(self, order_id: str) -> list[Event]:
         known = self.backend.repository.read_with_events(order_id)
         assert known is not None
-        return [event.name for event in known[1]]
+        return known[1]
+
+    def event_names(self, order_id: str) -> list[str]:
+        return [event.name for event in self.events(order_id)]
 
     def available(self, sku: str) -> int:
         """Units that can be bought."""
@@ -462,6 +494,10 @@ class Shop:
             client_views=self.client_views,
             settled=settled,
         )
+
+    def unanswered(self, call: Call = "verify") -> None:
+        """From now on Chapa answers this call with 500."""
+        self.control.add_fault(call, "status", status=500, times=None)
 
     def asked(self, call: str, tx_ref: str | None = None) -> int:
         """Number of calls to Chapa."""

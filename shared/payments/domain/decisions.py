@@ -110,6 +110,8 @@ def opened(
             page_expires_at=page_expires_at,
             provider_reference=provider_reference,
             lease_until=0,
+            # An order that was cancelled meanwhile is not kept waiting.
+            check_at=payment.check_at if payable(aggregate, now) else now,
         )
     ).record(PaymentPending(now, tx_ref))
 

@@ -88,6 +88,9 @@ def close(
     for tx_ref in (payment.tx_ref for payment in payments):
         payment = aggregate.payment(tx_ref)
         assert payment is not None  # noqa: S101 - it was leased a moment ago
+        if not backend.has_time:
+            outcomes[tx_ref] = Outcome.NOT_ASKED
+            continue
         provider = backend.provider(payment)
         cancelled = provider.cancel(payment, backend.time_left)
         answer = provider.verify(payment, backend.time_left)
@@ -99,7 +102,7 @@ def close(
 
     def finish(current: OrderAggregate) -> OrderAggregate:
         for tx_ref, outcome in outcomes.items():
-            if outcome is Outcome.UNANSWERED or tx_ref in still_open:
+            if outcome in {Outcome.UNANSWERED, Outcome.NOT_ASKED} or tx_ref in still_open:
                 current = decisions.release(current, tx_ref, backend.now)
                 current = checks.payment_checked(
                     current, tx_ref, outcome, backend.now, backend.rules
