@@ -1,6 +1,6 @@
-"""Plants each known bug in a copy of the tree, and sees that the tests named with it fail.
+"""Seeds each known bug in a copy of the tree: its tests must pass without it and fail with it.
 
-python -m tests.seeded_bugs [WORDS]    only bugs of which what they are contains WORDS
+python -m tests.seeded_bugs [WORDS]    only bugs whose name contains WORDS
 python -m tests.seeded_bugs --table    the table of docs/verification.md
 """
 
@@ -25,8 +25,8 @@ from tests.seeded_bugs.bugs import BUGS, Bug
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "mutants")
 SECONDS = 600
-CLUMSY = {"AttributeError", "ImportError", "ModuleNotFoundError", "NameError", "SyntaxError"}
-"""What fails so says that the bug is no program, and nothing about the product."""
+BROKEN_CODE = {"AttributeError", "ImportError", "ModuleNotFoundError", "NameError", "SyntaxError"}
+"""A test that fails so shows that the changed code cannot run, and nothing about behaviour."""
 
 
 class Failure(NamedTuple):
@@ -39,13 +39,13 @@ class Verdict(NamedTuple):
     bug: Bug
     seconds: float
     failures: list[Failure]
-    """One for each test that is named; empty when one of them noticed nothing."""
-    why_not: str
+    """The first failure of each of the bug's tests."""
+    problem: str
+    """Why the bug does not count as caught; empty when it does."""
 
 
 def table() -> str:
-    """What is planted, for docs/verification.md."""
-    rows = ["| Bug | Promise | Caught by |", "|---|---|---|"]
+    rows = ["| Bug | Breaks | Caught by |", "|---|---|---|"]
     for bug in BUGS:
         tests = "<br>".join(f"`{test.removeprefix('tests/')}`" for test in bug.caught_by)
         rows.append(f"| {bug.what} | {bug.breaks} | {tests} |")
@@ -53,13 +53,13 @@ def table() -> str:
 
 
 def run(tree: Path, *tests: str) -> tuple[int, list[Failure], str]:
-    """pytest's exit code, what failed, and what it said, up to the first failure."""
+    """pytest's exit code, the failures up to the first, and its output."""
     with tempfile.NamedTemporaryFile("r") as file:
         done = subprocess.run(
-            # pytest loads a plugin early, and then does not see a -p among other letters.
+            # pytest loads a plugin early only if its -p stands alone.
             [sys.executable, "-m", "pytest", "-p", "tests.seeded_bugs.witness", "-xq", *tests],
             cwd=tree,
-            # Byte code is told apart by time and size, and a bug may have both of what it replaces.
+            # Byte code is matched by time and size, and a bug may change neither.
             env=os.environ | {"FAILURES": file.name, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
@@ -70,53 +70,53 @@ def run(tree: Path, *tests: str) -> tuple[int, list[Failure], str]:
     return done.returncode, failures, done.stdout + done.stderr
 
 
-def plant(tree: Path, bug: Bug) -> Verdict:
+def seed(tree: Path, bug: Bug) -> Verdict:
     began = time.monotonic()
     path = tree / bug.path
-    healthy = path.read_text()
+    source = path.read_text()
     failures: list[Failure] = []
-    why_not = ""
-    if healthy.count(bug.old) != 1:
-        return Verdict(bug, 0, [], f"found {healthy.count(bug.old)} times in {bug.path}")
-    path.write_text(healthy.replace(bug.old, bug.new))
+    problem = ""
+    if source.count(bug.old) != 1:
+        return Verdict(bug, 0, [], f"found {source.count(bug.old)} times in {bug.path}")
+    path.write_text(source.replace(bug.old, bug.new))
     try:
         for test in bug.caught_by:
-            code, failed, said = run(tree, *test.split())
+            code, failed, output = run(tree, *test.split())
             if code == 0:
-                why_not = f"{test} noticed nothing"
+                problem = f"{test} passes with the bug"
             elif code != 1 or not failed:
-                why_not = f"{test} was not run:\n{said[-2000:]}"
-            elif failed[0].kind in CLUMSY:
-                why_not = f"{test} met {failed[0].words}"
+                problem = f"{test} did not run:\n{output[-2000:]}"
+            elif failed[0].kind in BROKEN_CODE:
+                problem = f"{test} fails with {failed[0].words}"
             failures += failed[:1]
     except subprocess.TimeoutExpired:
-        why_not = f"no end within {SECONDS} seconds"
+        problem = f"no end within {SECONDS} seconds"
     finally:
-        path.write_text(healthy)
-    return Verdict(bug, time.monotonic() - began, failures, why_not)
+        path.write_text(source)
+    return Verdict(bug, time.monotonic() - began, failures, problem)
 
 
-def plant_all(bugs: list[Bug], console: Console) -> list[Verdict]:
-    """And see that without any of them, what failed does not."""
-    hands = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(hands) as pool:
+def seed_all(bugs: list[Bug], console: Console) -> list[Verdict]:
+    """Raises SystemExit when a test that failed with a bug also fails without any."""
+    workers = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         trees: SimpleQueue[Path] = SimpleQueue()
-        for number in range(hands):
+        for number in range(workers):
             trees.put(Path(shutil.copytree(ROOT, Path(folder, str(number)), ignore=NOT_COPIED)))
 
         def in_a_tree(bug: Bug) -> Verdict:
             tree = trees.get()
             try:
-                return plant(tree, bug)
+                return seed(tree, bug)
             finally:
                 trees.put(tree)
 
         done = pool.map(in_a_tree, bugs)
-        verdicts = list(track(done, "Planting", len(bugs), console=console))
+        verdicts = list(track(done, "Seeding", len(bugs), console=console))
         failed = {failure.test for verdict in verdicts for failure in verdict.failures}
-        code, _, said = run(trees.get(), *sorted(failed)) if failed else (0, [], "")
+        code, _, output = run(trees.get(), *sorted(failed)) if failed else (0, [], "")
         if code:
-            raise SystemExit(f"Without a bug the same tests fail:\n{said}")
+            raise SystemExit(f"Without a bug the same tests fail:\n{output}")
     return verdicts
 
 
@@ -127,19 +127,16 @@ def main() -> None:
     words = " ".join(sys.argv[1:])
     bugs = [bug for bug in BUGS if words in bug.what]
     if not bugs:
-        raise SystemExit(
-            f"No bug is called {words!r}; {Path(__file__).with_name('bugs.py')} has all."
-        )
+        raise SystemExit(f"No bug has {words!r} in its name; see {Path(__file__).parent}/bugs.py.")
     console = Console()
-    verdicts = plant_all(bugs, console)
-    shown = Table("Bug", "Caught by", "How it failed", "s", expand=True)
-    for bug, seconds, failures, why_not in verdicts:
-        how = why_not or "\n".join(failure.words.splitlines()[0] for failure in failures)
+    verdicts = seed_all(bugs, console)
+    results = Table("Bug", "Caught by", "How it failed", "s", expand=True)
+    for bug, seconds, failures, problem in verdicts:
+        how = problem or "\n".join(failure.words.splitlines()[0] for failure in failures)
         tests = "\n".join(failure.test.rpartition("/")[2] for failure in failures)
-        style = "red" if why_not else ""
-        shown.add_row(bug.what, tests, how, f"{seconds:.0f}", style=style)
-    console.print(shown)
-    missed = [verdict for verdict in verdicts if verdict.why_not]
+        results.add_row(bug.what, tests, how, f"{seconds:.0f}", style="red" if problem else "")
+    console.print(results)
+    missed = [verdict for verdict in verdicts if verdict.problem]
     console.print(f"{len(verdicts) - len(missed)} of {len(verdicts)} bugs were caught.")
     if missed:
         raise SystemExit(1)
