@@ -35,24 +35,13 @@ REFUND = Refund(REFUND_ID, TX_REF, 150_050, "ETB", 0, provider_refund_id="R1")
 
 CHECKOUT_URL = "https://checkout.chapa.co/checkout/payment/token"
 OPENED = {"message": "Hosted Link", "status": "success", "data": {"checkout_url": CHECKOUT_URL}}
-DETAILS = {
-    "first_name": "Abebe",
-    "last_name": None,
-    "email": "abebe@shop.example",
-    "currency": "ETB",
-    "amount": 1500.5,
-    "charge": 52.52,
-    "mode": "test",
-    "method": "telebirr",
-    "type": "API",
-    "status": "success",
-    "reference": "APezQ1KKswbb",
-    "tx_ref": TX_REF,
-    "customization": {"title": "Shop", "description": None, "logo": None},
-    "meta": None,
-    "created_at": "2026-11-22T09:00:00.000000Z",
-    "updated_at": "2026-11-22T09:00:00.000000Z",
-}
+DETAILS = json.loads(f"""{{
+  "first_name": "Abebe", "last_name": null, "email": "abebe@shop.example", "currency": "ETB",
+  "amount": 1500.5, "charge": 52.52, "mode": "test", "method": "telebirr", "type": "API",
+  "status": "success", "reference": "APezQ1KKswbb", "tx_ref": "{TX_REF}",
+  "customization": {{"title": "Shop", "description": null, "logo": null}}, "meta": null,
+  "created_at": "2026-11-22T09:00:00.000000Z", "updated_at": "2026-11-22T09:00:00.000000Z"
+}}""")
 
 ACTS = ("open", "refund", "cancel")
 ROUTES = {

@@ -11,7 +11,8 @@ from tests.payments.chapa.builders import Api, Net
 
 @pytest.fixture
 def net() -> Iterator[Net]:
-    with Net(assert_all_requests_are_fired=False) as net:
+    net = Net(assert_all_requests_are_fired=False)
+    with net:
         yield net
 
 

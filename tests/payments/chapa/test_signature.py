@@ -32,13 +32,11 @@ NAMES = pytest.mark.parametrize("name", HEADERS)
 
 
 @BODIES
-def test_signature_is_what_openssl_computes(body: bytes) -> None:
-    assert sign(body, SECRET) == SIGNED[body]
-
-
-@BODIES
 @NAMES
-def test_signature_is_accepted_in_either_header(name: str, body: bytes) -> None:
+def test_signature_is_what_openssl_computes_and_accepted_in_either_header(
+    name: str, body: bytes
+) -> None:
+    assert sign(body, SECRET) == SIGNED[body]
     assert verify(body, {name: SIGNED[body]}, [SECRET])
 
 
@@ -55,38 +53,41 @@ def test_constant_is_what_chapa_documents() -> None:
     assert sign(SECRET.encode(), SECRET) == CONSTANT
 
 
-@pytest.mark.parametrize("names", [HEADERS[:1], HEADERS[1:], HEADERS])
-def test_constant_is_not_a_signature(names: list[str]) -> None:
-    assert not verify(COMPACT, dict.fromkeys(names, CONSTANT), [SECRET])
-
-
-def test_constant_beside_a_genuine_signature_is_ignored() -> None:
-    """That is how Chapa sends its standard webhooks."""
-    headers = {"x-chapa-signature": SIGNED[COMPACT], "chapa-signature": CONSTANT}
-
-    assert verify(COMPACT, headers, [SECRET])
-
-
-@pytest.mark.parametrize("secrets", [(SECRET, "previous"), ("current", SECRET), ("", SECRET)])
-def test_current_and_previous_secret_are_both_accepted(secrets: tuple[str, str]) -> None:
-    assert verify(COMPACT, {HEADERS[0]: SIGNED[COMPACT]}, secrets)
-
-
-def test_other_secret_is_not_accepted() -> None:
-    assert not verify(COMPACT, {HEADERS[0]: sign(COMPACT, "another")}, [SECRET, "previous"])
-
-
-@pytest.mark.parametrize("secrets", [[], [""], ["", ""], [SECRET, ""]])
-def test_empty_or_missing_secret_accepts_nothing(secrets: list[str]) -> None:
-    assert not verify(COMPACT, {HEADERS[0]: sign(COMPACT, "")}, secrets)
-
-
-@pytest.mark.parametrize("headers", [{}, {"signature": SIGNED[COMPACT]}, {"x-signature": "x"}])
-def test_request_without_a_header_of_chapa_is_refused(headers: dict[str, str]) -> None:
-    assert not verify(COMPACT, headers, [SECRET])
-
-
 GOOD = SIGNED[COMPACT]
+SIGNATURE = HEADERS[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "secrets"),
+    [
+        ({SIGNATURE: GOOD}, [SECRET, "previous"]),
+        ({SIGNATURE: GOOD}, ["current", SECRET]),
+        ({SIGNATURE: GOOD}, ["", SECRET]),
+        # That is how Chapa sends its standard webhooks.
+        ({"x-chapa-signature": GOOD, "chapa-signature": CONSTANT}, [SECRET]),
+    ],
+)
+def test_one_genuine_signature_under_one_of_the_secrets_is_enough(
+    headers: dict[str, str], secrets: list[str]
+) -> None:
+    assert verify(COMPACT, headers, secrets)
+
+
+@pytest.mark.parametrize(
+    ("headers", "secrets"),
+    [
+        *((dict.fromkeys(n, CONSTANT), [SECRET]) for n in (HEADERS[:1], HEADERS[1:], HEADERS)),
+        ({SIGNATURE: sign(COMPACT, "another")}, [SECRET, "previous"]),
+        *(({SIGNATURE: sign(COMPACT, "")}, s) for s in ([], [""], ["", ""], [SECRET, ""])),
+        *((headers, [SECRET]) for headers in ({}, {"signature": GOOD}, {"x-signature": "x"})),
+    ],
+)
+def test_constant_other_secret_empty_secret_and_other_header_prove_nothing(
+    headers: dict[str, str], secrets: list[str]
+) -> None:
+    assert not verify(COMPACT, headers, secrets)
+
+
 MALFORMED = {
     "empty": "",
     "truncated": GOOD[:-1],
