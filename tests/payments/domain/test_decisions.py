@@ -33,7 +33,7 @@ REFUNDED = replace(SUCCESS, said=Said.REFUNDED)
 REVERSED = replace(SUCCESS, said=Said.REVERSED)
 ENDED = ordered(set(OrderStatus) - {OrderStatus.PENDING})
 BY = ("sara", "called the customer", NOW)
-LEASED = {"lease_until": NOW + 60, "reason": "too late"}
+LEASED: dict[str, Any] = {"lease_until": NOW + 60, "reason": "too late"}
 went_back = pytest.mark.parametrize(
     ("answer", "status"), [(REFUNDED, P.REFUNDED), (REVERSED, P.REVERSED)]
 )

@@ -1,6 +1,6 @@
 """docs/events.schema.json says what events look like; these tests say when they are recorded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,7 +62,7 @@ DISMISSED = [resolved(TX, "dismiss"), closed("dismissed: why")]
 ACCEPTED = [resolved(TX, "accept"), replace(SUCCEEDED, provider_reference=None), PAID]
 BY_CHAPA_TOO = resolved(RF, "dismiss", "provider", "the payment was refunded at the provider")
 REFUSED_BY_REVERSAL = events.RefundReview(NOW, RF, TX, "the payment itself was reversed")
-STEPS: list[tuple[Callable[[], OrderAggregate], list[Event]]] = [
+STEPS: list[tuple[Callable[[], OrderAggregate], Sequence[Event]]] = [
     (lambda: decisions.place(builders.order()), [events.OrderPlaced(NOW, *MONEY)]),
     (lambda: decisions.begin(PENDING, "x", "chapa-v1", NOW + 1, RULES), BEGUN),
     (lambda: decisions.opened(OPENING, TX, "https://pay", NOW, NOW), OPENED),
@@ -98,7 +98,7 @@ STEPS: list[tuple[Callable[[], OrderAggregate], list[Event]]] = [
     ),
     (lambda: refunds.dismiss(REFUSING, REFUSED, *BY), [resolved(RF, "dismiss")]),
 ]
-BY_CHECKS = [
+BY_CHECKS: list[Event] = [
     events.PaymentUnanswered(NOW, TX, NOW - 1),
     events.RefundUnanswered(NOW, RF, TX, NOW - 1),
 ]
@@ -107,7 +107,7 @@ BY_CHECKS = [
 
 @pytest.mark.parametrize(("step", "recorded"), STEPS)
 def test_each_step_records_its_events(
-    step: Callable[[], OrderAggregate], recorded: list[Event]
+    step: Callable[[], OrderAggregate], recorded: Sequence[Event]
 ) -> None:
     assert list(step().new_events) == recorded
 
