@@ -1,28 +1,19 @@
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from payments.domain import checks, decisions, refunds
+from payments.domain import events as recorded
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.answers import Outcome, Said
-from payments.domain.events import (
-    PaymentReview,
-    PaymentUnanswered,
-    RefundReview,
-    RefundUnanswered,
-)
+from payments.domain.records import Payment, Refund
 from payments.domain.rules import pause_at
-from payments.domain.states import (
-    OPEN,
-    OPEN_REFUNDS,
-    PAID,
-    REFUND_MOVES,
-    UNPAID,
-    OrderStatus,
-    PaymentStatus,
-    RefundStatus,
-)
+from payments.domain.states import OPEN, PAID, UNPAID, OrderStatus
+from payments.domain.states import PaymentStatus as P
+from payments.domain.states import RefundStatus as R
+from tests import builders
 from tests.builders import (
     DAY,
     HOUR,
@@ -30,345 +21,290 @@ from tests.builders import (
     OTHER,
     RF,
     RULES,
-    SUCCESS,
     TX,
     aggregate,
-    decide,
-    order,
-    ordered,
     paid_order,
     payment,
     refund,
     scheduled,
 )
 
-EXPIRY = order().expires_at
-P, R = PaymentStatus, RefundStatus
-ENDED = ordered(set(OrderStatus) - {OrderStatus.PENDING})
+EXPIRY = builders.order().expires_at
+ENDED = aggregate(P.CLOSED, OrderStatus.EXPIRED)
 ANSWERED = [Outcome.OPEN, Outcome.APPLIED, Outcome.DUPLICATE]
 
 
-def check_of(after: OrderAggregate) -> int | None:
-    """When the first payment, or else the first refund, is checked next."""
-    return after.payments[0].check_at or (after.refunds and after.refunds[0].check_at) or None
+def record_of(stored: OrderAggregate) -> Payment | Refund:
+    """The refund, or else the payment, that a test is about."""
+    return (stored.refunds or stored.payments)[0]
 
 
 def checked(before: OrderAggregate, outcome: Outcome, now: int) -> OrderAggregate:
-    after = checks.payment_checked(before, TX, outcome, now, RULES)
-    return checks.refund_checked(after, RF, outcome, now, RULES)
+    if before.refunds:
+        return checks.refund_checked(before, RF, outcome, now, RULES)
+    return checks.payment_checked(before, TX, outcome, now, RULES)
 
 
 def checks_for(
     before: OrderAggregate, outcome: Outcome, days: int
-) -> tuple[OrderAggregate, list[Event], list[int]]:
-    """Check with one outcome whenever a check is due, for some days."""
+) -> tuple[OrderAggregate, tuple[Event, ...], list[int]]:
+    """Check with one outcome whenever a check is due; also returns the pauses."""
     times = [NOW]
-    while (at := check_of(before)) and at <= NOW + days * DAY:
+    while (at := record_of(before).check_at) and at <= NOW + days * DAY:
         before = checked(before, outcome, at)
         times.append(at)
-    return before, list(before.new_events), [b - a for a, b in pairwise(times)]
+    return before, before.new_events, [b - a for a, b in pairwise(times)]
 
 
-class TestUnanswered:
-    @pytest.mark.parametrize(
-        ("before", "first"),
-        [
-            *((aggregate(status), 90) for status in ordered(OPEN)),
-            (aggregate(P.CLOSED, OrderStatus.EXPIRED), HOUR),
-            (checks.check_by(paid_order(), TX, NOW + 90, paid_too=True), 90),
-            (paid_order(refund(sends=1)), 90),
-            (paid_order(refund(status=R.PENDING)), 90),
-        ],
-    )
-    def test_unanswered_checks_go_on_and_are_reported_daily(
-        self, before: OrderAggregate, first: int
-    ) -> None:
-        before = before if before.payments[0].check_at else scheduled(before)
-        after, events, pauses = checks_for(before, Outcome.UNANSWERED, 4)
-        record, since = (after.refunds or after.payments)[0], NOW + first
-        assert record.status is (before.refunds or before.payments)[0].status
-        assert record.unanswered_since == since
-        assert pauses[0] == first
-        assert max(pauses) == HOUR
-        kinds = [
-            RefundUnanswered(at=e.at, refund_id=RF, tx_ref=TX, since=since)
-            if after.refunds
-            else PaymentUnanswered(at=e.at, tx_ref=TX, since=since)
-            for e in events
-        ]
-        assert events == kinds
-        reported = [event.at - since for event in events]
-        assert [at // DAY for at in reported] == [1, 2, 3]
-        assert all(at % DAY < HOUR for at in reported)
-        assert record.reminded_at == events[-1].at
-
-    @pytest.mark.parametrize("outcome", ANSWERED)
-    @pytest.mark.parametrize("before", [aggregate(), paid_order(refund(status=R.PENDING))])
-    def test_one_answer_ends_the_unanswered_time(
-        self, before: OrderAggregate, outcome: Outcome
-    ) -> None:
-        silent, _, _ = checks_for(scheduled(before), Outcome.UNANSWERED, 2)
-        after = checked(silent, outcome, NOW + 3 * DAY)
-        record = (after.refunds or after.payments)[0]
-        assert record.unanswered_since is None
-        assert record.check_at == NOW + 3 * DAY + HOUR
-
-    @pytest.mark.parametrize(
-        ("said", "status"),
-        [(Said.PAID, P.SUCCEEDED), (Said.FAILED, P.FAILED), (Said.REVERSED, P.REVIEW)],
-    )
-    def test_late_answer_is_taken_whatever_it_says(self, said: Said, status: PaymentStatus) -> None:
-        silent, _, _ = checks_for(scheduled(aggregate()), Outcome.UNANSWERED, 3)
-        answer = replace(SUCCESS, said=said)
-        after = scheduled(decide(silent, answer, now=NOW + 3 * DAY).aggregate, silent)
-        record = after.payments[0]
-        assert record.status is status
-        assert (record.unanswered_since, record.reminded_at) == (None, None)
-
-    def test_one_unanswered_check_of_a_payment_does_not_count_against_a_later_refund(self) -> None:
-        before = checked(scheduled(aggregate()), Outcome.UNANSWERED, NOW + 90)
-        paid = scheduled(decide(before).aggregate, before)
-        later = NOW + 30 * DAY
-        owed = scheduled(refunds.request_refund(paid, refund(), later), paid, later)
-        sent = refunds.before_sending(owed, RF, later, RULES)
-        timed_out = checked(refunds.release(sent, RF, later + 5), Outcome.UNANSWERED, later + 5)
-        assert timed_out.new_events == ()
-        assert timed_out.refunds[0].status is R.REQUESTED
-        retry_at = later + 5 + 90
-        assert checks.refunds_to_check(timed_out, retry_at) == timed_out.refunds
-        accepted = refunds.accepted(timed_out, RF, "RF1", retry_at)
-        done = refunds.ended(accepted, RF, Said.REFUNDED, retry_at + DAY)
-        assert done.payments[0].status is P.REFUNDED
-
-    @pytest.mark.parametrize(("lease_until", "at"), [(0, NOW + 3), (NOW + 60, NOW + 60)])
-    def test_check_that_was_not_made_is_not_unanswered(self, lease_until: int, at: int) -> None:
-        before = aggregate(lease_until=lease_until, check_at=NOW)
-        after = checked(before, Outcome.NOT_ASKED, NOW)
-        assert after.payments == (replace(before.payments[0], check_at=at),)
-
-    def test_refund_that_was_not_asked_about_or_is_being_sent_keeps_its_check(self) -> None:
-        before = paid_order(refund(check_at=NOW))
-        assert checked(before, Outcome.NOT_ASKED, NOW) is before
-        leased = paid_order(refund(check_at=NOW, lease_until=NOW + 1))
-        assert checked(leased, Outcome.UNANSWERED, NOW) is leased
-        assert checked(leased, Outcome.UNANSWERED, NOW + 1) is not leased
-
-    def test_record_without_a_check_stays_as_it_is(self) -> None:
-        before = paid_order(refund())
-        assert checked(before, Outcome.UNANSWERED, NOW) is before
-        assert checks.payment_checked(before, OTHER, Outcome.OPEN, NOW, RULES) is before
-        assert checks.refund_checked(before, OTHER, Outcome.OPEN, NOW, RULES) is before
+@pytest.mark.parametrize(
+    ("before", "first"),
+    [
+        *((aggregate(status), 90) for status in builders.ordered(OPEN)),
+        (ENDED, HOUR),
+        (checks.check_by(paid_order(), TX, NOW + 90, paid_too=True), 90),
+        (paid_order(refund(sends=1)), 90),
+        (paid_order(refund(status=R.PENDING)), 90),
+    ],
+)
+def test_unanswered_checks_go_on_and_are_reported_daily(before: OrderAggregate, first: int) -> None:
+    before = before if record_of(before).check_at else scheduled(before)
+    after, events, pauses = checks_for(before, Outcome.UNANSWERED, 4)
+    record, since = record_of(after), NOW + first
+    assert (pauses[0], max(pauses)) == (first, HOUR)
+    assert (record.status, record.unanswered_since) == (record_of(before).status, since)
+    assert record.reminded_at == events[-1].at
+    reported = [event.at - since for event in events]
+    assert [(at // DAY, at % DAY < HOUR) for at in reported] == [(1, True), (2, True), (3, True)]
+    event: Event = recorded.PaymentUnanswered(0, TX, since)
+    if after.refunds:
+        event = recorded.RefundUnanswered(0, RF, TX, since)
+    assert list(events) == [replace(event, at=each.at) for each in events]
 
 
-class TestReview:
-    @pytest.mark.parametrize("outcome", [Outcome.UNANSWERED, *ANSWERED])
-    @pytest.mark.parametrize("reason", ["not as requested: amount", None])
-    def test_operators_are_reminded_daily(self, outcome: Outcome, reason: str | None) -> None:
-        for before, at, event in [
-            (
-                aggregate(P.REVIEW, reason=reason),
-                24 * HOUR,
-                PaymentReview(0, TX, reason or "", True),
-            ),
-            (
-                paid_order(refund(status=R.REVIEW, refusal=reason)),
-                DAY,
-                RefundReview(0, RF, TX, reason or "", True),
-            ),
-        ]:
-            after, events, pauses = checks_for(scheduled(before), outcome, 3)
-            assert events == [replace(event, at=NOW + day * at) for day in (1, 2, 3)]
-            assert len(set(pauses)) == 1
-            record = (after.refunds or after.payments)[0]
-            assert record.reminded_at == NOW + 3 * DAY
-
-    def test_payment_in_review_is_checked_hourly_and_a_refused_refund_is_not(self) -> None:
-        assert checks_for(scheduled(aggregate(P.REVIEW)), Outcome.OPEN, 1)[2] == [HOUR] * 24
-        refused = scheduled(paid_order(refund(status=R.REVIEW)))
-        assert checks_for(refused, Outcome.OPEN, 1)[2] == [DAY]
-        rare = replace(RULES, check_after=(2 * DAY,))
-        assert checks.next_payment_check(payment(P.REVIEW), NOW, rare) == NOW + DAY
-
-    def test_answered_check_of_an_open_payment_reminds_of_nothing(self) -> None:
-        assert checks_for(scheduled(aggregate()), Outcome.OPEN, 3)[1] == []
-        assert checks_for(scheduled(paid_order(refund(sends=1))), Outcome.OPEN, 3)[1] == []
+@pytest.mark.parametrize("outcome", ANSWERED)
+@pytest.mark.parametrize("before", [aggregate(), paid_order(refund(status=R.PENDING))])
+def test_one_answer_ends_the_unanswered_time(before: OrderAggregate, outcome: Outcome) -> None:
+    silent, _, _ = checks_for(scheduled(before), Outcome.UNANSWERED, 2)
+    record = record_of(checked(silent, outcome, NOW + 3 * DAY))
+    assert (record.unanswered_since, record.check_at) == (None, NOW + 3 * DAY + HOUR)
 
 
-class TestNextCheck:
-    def test_pause_follows_from_the_age(self) -> None:
-        pauses = [pause_at(age, (90, 120, 300)) for age in (0, 89, 90, 209, 210, 509, 510, DAY)]
-        assert pauses == [90, 90, 120, 120, 300, 300, 300, 300]
-
-    @pytest.mark.parametrize("status", PaymentStatus)
-    def test_payment_is_checked_while_something_new_may_come(self, status: PaymentStatus) -> None:
-        at = checks.next_payment_check(payment(status), NOW, RULES)
-        assert at == (NOW + 90 if status in OPEN else NOW + HOUR if status in UNPAID else None)
-        assert checks.next_payment_check(payment(status, lease_until=NOW + 1), NOW, RULES) == (
-            NOW + 1
-        )
-
-    def test_checks_come_further_apart_and_go_on(self) -> None:
-        pauses = checks_for(scheduled(aggregate()), Outcome.OPEN, 1)[2]
-        assert pauses[:4] == [90, 120, 300, HOUR]
-        assert set(pauses[4:]) == {HOUR}
-
-    def test_closed_payment_has_two_final_checks(self) -> None:
-        before = scheduled(aggregate(P.CLOSED, OrderStatus.EXPIRED))
-        after, _, pauses = checks_for(before, Outcome.DUPLICATE, 9)
-        assert (pauses, check_of(after)) == ([HOUR, DAY], None)
-
-    def test_unanswered_final_check_is_made_again(self) -> None:
-        before = scheduled(aggregate(P.CLOSED, OrderStatus.EXPIRED))
-        silent, _, pauses = checks_for(before, Outcome.UNANSWERED, 2)
-        assert set(pauses) == {HOUR}
-        assert check_of(checked(silent, Outcome.DUPLICATE, NOW + 2 * DAY)) is None
-
-    def test_payment_that_closes_is_checked_at_the_end_of_its_grace_at_the_latest(self) -> None:
-        def at(age: int) -> int | None:
-            return checks.next_payment_check(payment(P.CLOSING), NOW + age, RULES)
-
-        assert [at(age) for age in (0, 200, 210, 299, 300)] == [
-            NOW + 90, NOW + 300, NOW + 300, NOW + 300, NOW + 600,
-        ]  # fmt: skip
-        pending = payment(P.PENDING)
-        assert checks.next_payment_check(pending, NOW + 210, RULES) == NOW + 510
-
-    @pytest.mark.parametrize("status", RefundStatus)
-    def test_refund_is_checked_until_it_is_final(self, status: RefundStatus) -> None:
-        at = checks.next_refund_check(refund(status=status), NOW, RULES)
-        expected = {R.REQUESTED: NOW, R.PENDING: NOW + 90, R.REVIEW: NOW + DAY}
-        assert at == expected.get(status)
-        assert (at is not None) == bool(REFUND_MOVES[status])
-        sent = refund(sends=1, status=status)
-        again = checks.next_refund_check(sent, NOW + 90, RULES)
-        assert again == (NOW + 210 if status in OPEN_REFUNDS else at and at + 90)
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [(Said.PAID, P.SUCCEEDED), (Said.FAILED, P.FAILED), (Said.REVERSED, P.REVIEW)],
+)
+def test_late_answer_is_taken_whatever_it_says(said: Said, status: P) -> None:
+    silent, _, _ = checks_for(scheduled(aggregate()), Outcome.UNANSWERED, 3)
+    answer = replace(builders.SUCCESS, said=said)
+    after = scheduled(builders.decide(silent, answer, now=NOW + 3 * DAY).aggregate, silent)
+    record = after.payments[0]
+    assert (record.status, record.unanswered_since, record.reminded_at) == (status, None, None)
 
 
-class TestEarlyCheck:
-    @pytest.mark.parametrize("status", PaymentStatus)
-    @pytest.mark.parametrize("paid_too", [False, True])
-    def test_check_is_moved_forward_once(self, status: PaymentStatus, paid_too: bool) -> None:
-        before = scheduled(aggregate(status))
-        early = checks.check_by(before, TX, NOW + 3, paid_too=paid_too)
-        if status in UNPAID or (status in PAID and paid_too):
-            assert early.payments == (replace(before.payments[0], check_at=NOW + 3),)
-            for at in (NOW + 3, NOW + 4):
-                assert checks.check_by(early, TX, at, paid_too=True) is early
-        else:
-            assert early is before
-        assert checks.check_by(before, OTHER, NOW, paid_too=True) is before
-
-    def test_process_that_has_a_lease_is_left_alone(self) -> None:
-        owed = refund(lease_until=NOW + 70, check_at=NOW + 500)
-        before = aggregate(lease_until=NOW + 60, check_at=NOW + 500, refunds=(owed,))
-        after = checks.check_by(before, TX, NOW)
-        assert (after.payments[0].check_at, after.refunds[0].check_at) == (NOW + 60, NOW + 70)
-        assert checks.check_by(after, TX, NOW) is after
-
-    def test_open_refunds_of_the_payment_are_checked_with_it(self) -> None:
-        mine, unscheduled = refund(check_at=NOW + 90), refund("x", status=R.PENDING)
-        others = refund("y", tx_ref=OTHER), refund("z", status=R.REVIEW, check_at=NOW + DAY)
-        after = checks.check_by(paid_order(mine, unscheduled, *others), TX, NOW + 3)
-        assert [r.check_at for r in after.refunds] == [NOW + 3, NOW + 3, None, NOW + DAY]
-        assert checks.check_by(after, TX, NOW + 3) is after
-
-    def test_early_check_of_a_concurrent_process_is_kept_when_the_status_changes(self) -> None:
-        before = checks.check_by(scheduled(aggregate()), TX, NOW + 3)
-        failed = decide(before, replace(SUCCESS, said=Said.FAILED)).aggregate
-        assert check_of(scheduled(failed, before)) == NOW + 3
-        assert check_of(scheduled(decide(before).aggregate, before)) is None
-        leased = decisions.lease(before, before.payments, NOW, RULES)
-        assert check_of(scheduled(leased, before)) == NOW + 60
+def test_unanswered_check_of_a_payment_does_not_count_against_a_later_refund() -> None:
+    before = checked(scheduled(aggregate()), Outcome.UNANSWERED, NOW + 90)
+    paid = scheduled(builders.decide(before).aggregate, before)
+    later = NOW + 30 * DAY
+    owed = scheduled(refunds.request_refund(paid, refund(), later), paid, later)
+    sent = refunds.before_sending(owed, RF, later, RULES)
+    timed_out = checked(refunds.release(sent, RF, later + 5), Outcome.UNANSWERED, later + 5)
+    assert (timed_out.new_events, timed_out.refunds[0].status) == ((), R.REQUESTED)
+    assert checks.refunds_to_check(timed_out, later + 5 + 90) == timed_out.refunds
+    accepted = refunds.accepted(timed_out, RF, "RF1", later + 95)
+    done = refunds.ended(accepted, RF, Said.REFUNDED, later + DAY)
+    assert done.payments[0].status is P.REFUNDED
 
 
-class TestDue:
-    @pytest.mark.parametrize("status", PaymentStatus)
-    @pytest.mark.parametrize("order_status", OrderStatus)
-    def test_order_that_can_still_change_is_due(
-        self, status: PaymentStatus, order_status: OrderStatus
-    ) -> None:
-        due = scheduled(aggregate(status, order_status)).order.due_at
-        waits = order_status is OrderStatus.PENDING and status is not P.REVIEW
-        assert (due is not None) == (waits or status in UNPAID)
-
-    def test_due_time_is_the_least_of_all(self) -> None:
-        def due(before: OrderAggregate, now: int = NOW) -> int | None:
-            return checks.due_at(before, now)
-
-        assert due(OrderAggregate(order())) == EXPIRY
-        assert due(OrderAggregate(order()), EXPIRY + 5) == EXPIRY + 5
-        assert due(aggregate(check_at=NOW + 5)) == NOW + 5
-        assert due(aggregate(check_at=EXPIRY + 5)) == EXPIRY
-        later, soon = refund(check_at=NOW + 9), refund("x", check_at=NOW + 7)
-        assert due(aggregate(check_at=NOW + 8, refunds=(later, soon))) == NOW + 7
-        assert due(paid_order(refund())) is None
-
-    def test_order_that_only_waits_for_its_payments_is_due_with_them(self) -> None:
-        late = EXPIRY + 70
-        assert checks.due_at(aggregate(check_at=late), EXPIRY) == late
-        assert checks.due_at(aggregate(P.REVIEW, check_at=late), NOW) == late
-        assert checks.due_at(decisions.cancel(aggregate(check_at=late)), NOW) == late
-        assert checks.due_at(decisions.cancel(aggregate(P.CLOSED, check_at=late)), NOW) == NOW
-
-    def test_open_payments_are_checked_before_closed_ones_and_the_active_one_first(self) -> None:
-        before = aggregate(P.CLOSED, check_at=NOW)
-        for tx_ref, status in [("b", P.SUCCEEDED), ("c", P.CLOSING), ("d", P.PENDING)]:
-            before = before.put(payment(status, tx_ref=tx_ref, check_at=NOW))
-        before = before.put(replace(before.order, active_tx_ref="d"))
-        assert [p.tx_ref for p in checks.payments_to_check(before, NOW)] == ["d", "c", TX, "b"]
-        assert checks.payments_to_check(before, NOW - 1) == ()
-
-    def test_nothing_is_checked_before_a_lease_ends(self) -> None:
-        owed = refund(lease_until=NOW + 1, check_at=NOW)
-        before = decisions.cancel(aggregate(lease_until=NOW + 1, check_at=NOW, refunds=(owed,)))
-        assert checks.payments_to_check(before, NOW) == checks.refunds_to_check(before, NOW) == ()
-        assert checks.payments_to_check(before, NOW + 1) == before.payments
-        assert checks.refunds_to_check(before, NOW + 1) == before.refunds
-        later = paid_order(refund(check_at=NOW + 1), refund("x"))
-        assert checks.refunds_to_check(later, NOW) == ()
-
-    def test_all_payments_that_may_be_paid_are_checked_before_the_order_ends(self) -> None:
-        far = EXPIRY + DAY
-        before = aggregate(check_at=far).put(payment(P.CLOSED, tx_ref=OTHER, check_at=far))
-        assert checks.payments_to_check(before, EXPIRY) == before.payments
-        assert checks.payments_to_check(before, EXPIRY - 1) == ()
-        assert checks.payments_to_check(decisions.cancel(before), NOW) == before.payments
-        assert checks.payments_to_check(aggregate(P.CLOSED), EXPIRY) == ()
-        for status in ENDED:
-            assert checks.payments_to_check(aggregate(P.CLOSED, status, check_at=far), EXPIRY) == ()
-        in_review = before.put(payment(P.REVIEW, tx_ref="x", check_at=far))
-        assert checks.payments_to_check(in_review, EXPIRY) == ()
+@pytest.mark.parametrize(("lease_until", "at"), [(0, NOW + 3), (NOW + 60, NOW + 60)])
+def test_check_that_was_not_made_is_not_unanswered(lease_until: int, at: int) -> None:
+    before = aggregate(lease_until=lease_until, check_at=NOW)
+    after = checked(before, Outcome.NOT_ASKED, NOW)
+    assert after.payments == (replace(before.payments[0], check_at=at),)
+    owed = paid_order(refund(check_at=NOW))
+    assert checked(owed, Outcome.NOT_ASKED, NOW) is owed
 
 
-class TestSchedule:
-    @pytest.mark.parametrize("stored", [False, True])
-    def test_what_changed_its_status_gets_new_times(self, stored: bool) -> None:
-        times = {"moved_at": NOW - DAY, "unanswered_since": NOW - DAY, "reminded_at": NOW - HOUR}
-        owed = refund(**times)
-        after = aggregate(refunds=(owed,), **times)
-        before = None
-        if stored:
-            before = aggregate(P.INITIALIZING, refunds=(replace(owed, status=R.REVIEW),))
-        new = checks.schedule(before, after, NOW, RULES)
-        fresh = {"moved_at": NOW, "unanswered_since": None, "reminded_at": None}
-        assert new.payments == (replace(after.payments[0], **fresh, check_at=NOW + 90),)
-        assert new.refunds == (replace(owed, **fresh, check_at=NOW),)
-        assert new.order.due_at == NOW
+def test_refund_that_is_being_sent_keeps_its_check() -> None:
+    leased = paid_order(refund(check_at=NOW, lease_until=NOW + 1))
+    assert checked(leased, Outcome.UNANSWERED, NOW) is leased
+    assert checked(leased, Outcome.UNANSWERED, NOW + 1) is not leased
 
-    def test_what_kept_its_status_keeps_its_times(self) -> None:
-        before = aggregate(refunds=(refund(check_at=NOW + 7),), check_at=NOW + 9)
-        before = before.put(replace(before.order, queued=3))
-        after = checks.schedule(before, before, NOW + 5, RULES)
-        assert (after.payments, after.refunds) == (before.payments, before.refunds)
-        assert (after.order.due_at, after.order.queued) == (NOW + 7, 0)
 
-    def test_second_payment_and_refund_are_scheduled_after_one_that_did_not_move(self) -> None:
-        before = aggregate(refunds=(refund(status=R.REFUNDED),), check_at=NOW + 9)
-        after = before.put(payment(tx_ref=OTHER)).put(refund("x"))
-        new = checks.schedule(before, after, NOW, RULES)
-        assert [p.check_at for p in new.payments] == [NOW + 9, NOW + 90]
-        assert [r.check_at for r in new.refunds] == [None, NOW]
+@pytest.mark.parametrize("before", [paid_order(), paid_order(refund())])
+def test_record_without_a_check_stays_as_it_is(before: OrderAggregate) -> None:
+    assert checked(before, Outcome.UNANSWERED, NOW) is before
+    assert checks.payment_checked(before, OTHER, Outcome.OPEN, NOW, RULES) is before
+    assert checks.refund_checked(before, OTHER, Outcome.OPEN, NOW, RULES) is before
 
-    def test_owed_money_is_sent_at_once(self) -> None:
-        owed = decide(aggregate(P.CLOSED, OrderStatus.PAID)).aggregate
-        assert scheduled(owed).order.due_at == NOW
+
+@pytest.mark.parametrize("outcome", [Outcome.UNANSWERED, *ANSWERED])
+@pytest.mark.parametrize("reason", ["a reason", None])
+def test_operators_are_reminded_of_a_review_daily(outcome: Outcome, reason: str | None) -> None:
+    payment_review = recorded.PaymentReview(0, TX, reason or "", reminder=True)
+    refund_review = recorded.RefundReview(0, RF, TX, reason or "", reminder=True)
+    # A payment is asked about meanwhile, for facts that came right.
+    for before, event, pause in [
+        (aggregate(P.REVIEW, reason=reason), payment_review, HOUR),
+        (paid_order(refund(status=R.REVIEW, refusal=reason)), refund_review, DAY),
+    ]:
+        after, events, pauses = checks_for(scheduled(before), outcome, 3)
+        assert events == tuple(replace(event, at=NOW + day * DAY) for day in (1, 2, 3))
+        assert record_of(after).reminded_at == NOW + 3 * DAY
+        assert set(pauses) == {pause}
+
+
+def test_reminder_is_daily_even_if_checks_are_rarer() -> None:
+    rare = replace(RULES, check_after=(2 * DAY,))
+    assert checks.next_payment_check(payment(P.REVIEW), NOW, rare) == NOW + DAY
+
+
+def test_pause_follows_from_the_age_and_the_last_one_repeats() -> None:
+    pauses = [pause_at(age, (90, 120, 300)) for age in (0, 89, 90, 209, 210, 509, 510, DAY)]
+    assert pauses == [90, 90, 120, 120, 300, 300, 300, 300]
+    for before in (aggregate(), paid_order(refund(status=R.PENDING))):
+        _, events, pauses = checks_for(scheduled(before), Outcome.OPEN, 3)
+        assert (pauses[:4], set(pauses[4:]), events) == ([90, 120, 300, HOUR], {HOUR}, ())
+
+
+@pytest.mark.parametrize("status", P)
+def test_payment_is_checked_while_something_new_may_come(status: P) -> None:
+    at = NOW + 90 if status in OPEN else NOW + HOUR if status in UNPAID else None
+    assert checks.next_payment_check(payment(status), NOW, RULES) == at
+    leased = payment(status, lease_until=NOW + 1)
+    assert checks.next_payment_check(leased, NOW, RULES) == NOW + 1
+
+
+def test_closed_payment_has_two_final_checks_that_are_repeated_until_answered() -> None:
+    after, _, pauses = checks_for(scheduled(ENDED), Outcome.DUPLICATE, 9)
+    assert (pauses, after.payments[0].check_at) == ([HOUR, DAY], None)
+    silent, _, pauses = checks_for(scheduled(ENDED), Outcome.UNANSWERED, 2)
+    assert set(pauses) == {HOUR}
+    assert checked(silent, Outcome.DUPLICATE, NOW + 2 * DAY).payments[0].check_at is None
+
+
+def test_closing_payment_is_checked_at_the_end_of_its_grace_at_the_latest() -> None:
+    def at(age: int, status: P = P.CLOSING) -> int:
+        return (checks.next_payment_check(payment(status), NOW + age, RULES) or 0) - NOW
+
+    assert [at(age) for age in (0, 200, 210, 299, 300)] == [90, 300, 300, 300, 600]
+    assert at(210, P.PENDING) == 510
+
+
+@pytest.mark.parametrize("status", R)
+def test_refund_is_checked_until_it_is_final(status: R) -> None:
+    pauses = {R.REQUESTED: (0, 120), R.PENDING: (90, 120), R.REVIEW: (DAY, DAY)}
+    new, sent = pauses.get(status, (None, None))
+    at = checks.next_refund_check(refund(status=status), NOW, RULES)
+    assert at == (None if new is None else NOW + new)
+    at = checks.next_refund_check(refund(sends=1, status=status), NOW + 90, RULES)
+    assert at == (None if sent is None else NOW + 90 + sent)
+
+
+@pytest.mark.parametrize("status", P)
+@pytest.mark.parametrize("paid_too", [False, True])
+def test_early_check_moves_the_next_one_forward_once(status: P, paid_too: bool) -> None:
+    before = scheduled(aggregate(status))
+    early = checks.check_by(before, TX, NOW + 3, paid_too=paid_too)
+    if status in UNPAID or (status in PAID and paid_too):
+        assert early.payments == (replace(before.payments[0], check_at=NOW + 3),)
+        for at in (NOW + 3, NOW + 4):
+            assert checks.check_by(early, TX, at, paid_too=True) is early
+    else:
+        assert early is before
+    assert checks.check_by(before, OTHER, NOW, paid_too=True) is before
+
+
+def test_early_check_includes_open_refunds_and_waits_for_leases() -> None:
+    owed = refund(lease_until=NOW + 70, check_at=NOW + 500)
+    before = aggregate(lease_until=NOW + 60, check_at=NOW + 500, refunds=(owed,))
+    leased = checks.check_by(before, TX, NOW)
+    assert (leased.payments[0].check_at, leased.refunds[0].check_at) == (NOW + 60, NOW + 70)
+    assert checks.check_by(leased, TX, NOW) is leased
+    others = refund("y", tx_ref=OTHER), refund("z", status=R.REVIEW, check_at=NOW + DAY)
+    stored = paid_order(refund(check_at=NOW + 90), refund("x", status=R.PENDING), *others)
+    after = checks.check_by(stored, TX, NOW + 3)
+    assert [r.check_at for r in after.refunds] == [NOW + 3, NOW + 3, None, NOW + DAY]
+    assert checks.check_by(after, TX, NOW + 3) is after
+
+
+def test_early_check_is_kept_when_a_concurrent_process_changes_the_status() -> None:
+    before = checks.check_by(scheduled(aggregate()), TX, NOW + 3)
+    failure = replace(builders.SUCCESS, said=Said.FAILED)
+    failed = scheduled(builders.decide(before, failure).aggregate, before)
+    paid = scheduled(builders.decide(before).aggregate, before)
+    leased = scheduled(decisions.lease(before, before.payments, NOW, RULES), before)
+    found = [after.payments[0].check_at for after in (failed, paid, leased)]
+    assert found == [NOW + 3, None, NOW + 60]
+
+
+def test_due_time_is_the_least_of_all() -> None:
+    later, soon = refund(check_at=NOW + 9), refund("x", check_at=NOW + 7)
+    late, closed = EXPIRY + 70, P.CLOSED
+    cancel = decisions.cancel
+    for stored, now, due in [
+        (OrderAggregate(builders.order()), NOW, EXPIRY),
+        (OrderAggregate(builders.order()), EXPIRY + 5, EXPIRY + 5),
+        (aggregate(check_at=NOW + 5), NOW, NOW + 5),
+        (aggregate(check_at=late), NOW, EXPIRY),
+        (aggregate(check_at=NOW + 8, refunds=(later, soon)), NOW, NOW + 7),
+        (paid_order(refund()), NOW, None),
+        # An order that only waits for its payments is due with them.
+        (aggregate(check_at=late), EXPIRY, late),
+        (aggregate(P.REVIEW, check_at=late), NOW, late),
+        (cancel(aggregate(check_at=late)), NOW, late),
+        (cancel(aggregate(closed, check_at=late)), NOW, NOW),
+        *((aggregate(closed, ended, check_at=late), NOW, late) for ended in decisions.ENDED_UNPAID),
+    ]:
+        assert checks.due_at(stored, now) == due
+
+
+def test_open_payments_are_checked_before_closed_ones_and_the_active_one_first() -> None:
+    before = aggregate(P.CLOSED, check_at=NOW)
+    for tx_ref, status in [("b", P.SUCCEEDED), ("c", P.CLOSING), ("d", P.PENDING)]:
+        before = before.put(payment(status, tx_ref=tx_ref, check_at=NOW))
+    before = before.put(replace(before.order, active_tx_ref="d"))
+    assert [p.tx_ref for p in checks.payments_to_check(before, NOW)] == ["d", "c", TX, "b"]
+    assert checks.payments_to_check(before, NOW - 1) == ()
+
+
+def test_nothing_is_checked_before_a_lease_ends() -> None:
+    owed = refund(lease_until=NOW + 1, check_at=NOW)
+    before = decisions.cancel(aggregate(lease_until=NOW + 1, check_at=NOW, refunds=(owed,)))
+    for now, payments, ours in [(NOW, (), ()), (NOW + 1, before.payments, (owed,))]:
+        assert checks.payments_to_check(before, now) == payments
+        assert checks.refunds_to_check(before, now) == ours
+    assert not checks.refunds_to_check(paid_order(refund(check_at=NOW + 1), refund("x")), NOW)
+
+
+def test_all_payments_that_may_be_paid_are_checked_before_the_order_ends() -> None:
+    far = EXPIRY + DAY
+    before = aggregate(check_at=far).put(payment(P.CLOSED, tx_ref=OTHER, check_at=far))
+    assert checks.payments_to_check(before, EXPIRY) == before.payments
+    assert checks.payments_to_check(before, EXPIRY - 1) == ()
+    assert checks.payments_to_check(decisions.cancel(before), NOW) == before.payments
+    assert checks.payments_to_check(aggregate(P.CLOSED), EXPIRY) == ()
+    assert checks.payments_to_check(before.put(payment(P.REVIEW, tx_ref="x")), EXPIRY) == ()
+    for status in set(OrderStatus) - {OrderStatus.PENDING}:
+        assert checks.payments_to_check(aggregate(P.CLOSED, status, check_at=far), EXPIRY) == ()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_what_changed_its_status_gets_new_times(stored: bool) -> None:
+    old: dict[str, Any] = {"moved_at": 1, "unanswered_since": 1, "reminded_at": 1}
+    new: dict[str, Any] = {"moved_at": NOW, "unanswered_since": None, "reminded_at": None}
+    before = aggregate(P.INITIALIZING, refunds=(refund(status=R.REVIEW, **old),))
+    after = aggregate(refunds=(refund(**old),), **old)
+    after = checks.schedule(before if stored else None, after, NOW, RULES)
+    assert after.payments == (payment(**new, check_at=NOW + 90),)
+    assert (after.refunds, after.order.due_at) == ((refund(**new, check_at=NOW),), NOW)
+
+
+def test_what_kept_its_status_keeps_its_times_and_is_no_longer_queued() -> None:
+    before = aggregate(refunds=(refund(check_at=NOW + 7),), check_at=NOW + 9)
+    before = before.put(replace(before.order, queued=3))
+    after = checks.schedule(before, before, NOW + 5, RULES)
+    assert (after.payments, after.refunds) == (before.payments, before.refunds)
+    assert (after.order.due_at, after.order.queued) == (NOW + 7, 0)
+    added = checks.schedule(before, before.put(payment(tx_ref="x")).put(refund("x")), NOW, RULES)
+    assert [p.check_at for p in added.payments] == [NOW + 9, NOW + 90]
+    assert [r.check_at for r in added.refunds] == [NOW + 7, NOW]

@@ -1,232 +1,133 @@
 """docs/events.schema.json says what events look like; these tests say when they are recorded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from payments.domain import decisions, refunds
+from payments.domain import decisions, events, ids, refunds
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.answers import Said
-from payments.domain.events import (
-    EVENTS,
-    OrderCancelled,
-    OrderExpired,
-    OrderPaid,
-    OrderPlaced,
-    OrderRefunded,
-    PaymentClosed,
-    PaymentFailed,
-    PaymentInitializing,
-    PaymentPending,
-    PaymentRefunded,
-    PaymentResolved,
-    PaymentReversed,
-    PaymentReview,
-    PaymentSucceeded,
-    PaymentUnanswered,
-    PaymentUnapplied,
-    RefundAccepted,
-    RefundCompleted,
-    RefundRequested,
-    RefundResolved,
-    RefundReversed,
-    RefundReview,
-    RefundUnanswered,
-    SoldLine,
-    StockReturned,
-    details,
-    event_from,
-)
-from payments.domain.states import PaymentStatus, RefundStatus
-from tests.builders import (
-    NOW,
-    PRICE,
-    RF,
-    RULES,
-    SKU,
-    SUCCESS,
-    TX,
-    aggregate,
-    decide,
-    order,
-    paid_order,
-    refund,
-)
+from payments.domain.states import PaymentStatus as P
+from payments.domain.states import RefundStatus
+from tests import builders
+from tests.builders import NOW, PRICE, RF, RULES, SKU, TX, aggregate, paid_order
 
-EXPIRY = order().expires_at
-P = PaymentStatus
-MONEY = (PRICE, "ETB")
+EXPIRY = builders.order().expires_at
 BY = ("sara", "why", NOW)
-SUCCEEDED = PaymentSucceeded(NOW, TX, "AP1", *MONEY)
-PAID = OrderPaid(NOW, TX, *MONEY, (SoldLine(SKU, "Yirgacheffe coffee, 250 g", 2, 45_000),))
-GONE = [PaymentReversed(NOW, TX), OrderRefunded(NOW, TX)]
-INITIALIZING, CLOSED = aggregate(P.INITIALIZING), aggregate(P.CLOSED)
-REFUSED = refund(status=RefundStatus.REVIEW)
-COMPLETED = RefundCompleted(NOW, RF, TX, *MONEY)
-BY_US = [PaymentRefunded(NOW, TX, "us"), OrderRefunded(NOW, TX)]
-BY_PROVIDER = [PaymentRefunded(NOW, TX, "provider"), OrderRefunded(NOW, TX)]
+MONEY = (PRICE, "ETB")
+PENDING, OPENING, CLOSED = aggregate(), aggregate(P.INITIALIZING), aggregate(P.CLOSED)
+OWED = aggregate(P.REVIEW, paid_amount=PRICE, paid_currency="USD")
+REFUSED = builders.refund(status=RefundStatus.REVIEW)
+SENT, REFUSING = paid_order(builders.refund()), paid_order(REFUSED)
+GOODS = builders.refund(returns={SKU: 1})
 
 
 def said(before: OrderAggregate, what: Said, **facts: Any) -> OrderAggregate:
-    return decide(before, replace(SUCCESS, said=what, **facts)).aggregate
+    return builders.decide(before, replace(builders.SUCCESS, said=what, **facts)).aggregate
 
 
-def unapplied(paid: int | None = PRICE, currency: str | None = "ETB") -> OrderAggregate:
-    before = aggregate(P.REVIEW, paid_amount=paid, paid_currency=currency)
-    return decisions.unapply(before, before.payments[0], "too late", NOW)
+def closed(reason: str) -> Event:
+    return events.PaymentClosed(NOW, TX, reason)
 
 
-STEPS: dict[str, tuple[Callable[[], OrderAggregate], list[Event]]] = {
-    "order placed": (lambda: decisions.place(order()), [OrderPlaced(NOW, *MONEY)]),
-    "payment initializing": (
-        lambda: decisions.begin(OrderAggregate(order()), TX, "chapa-v1", NOW + 1, RULES),
-        [PaymentInitializing(NOW + 1, TX, *MONEY)],
+def resolved(tx_or_refund: str, decision: str, by: str = "sara", why: str = "why") -> Event:
+    if tx_or_refund == TX:
+        return events.PaymentResolved(NOW, TX, decision, by, why)
+    return events.RefundResolved(NOW, RF, TX, decision, by, why)
+
+
+SUCCEEDED = events.PaymentSucceeded(NOW, TX, "AP1", *MONEY)
+SOLD = events.SoldLine(SKU, "Yirgacheffe coffee, 250 g", 2, 45_000)
+PAID = events.OrderPaid(NOW, TX, *MONEY, (SOLD,))
+ORDER_GONE = events.OrderRefunded(NOW, TX)
+GONE = [events.PaymentReversed(NOW, TX), ORDER_GONE]
+BY_US = [events.PaymentRefunded(NOW, TX, "us"), ORDER_GONE]
+BY_CHAPA = [events.PaymentRefunded(NOW, TX, "provider"), ORDER_GONE]
+COMPLETED = events.RefundCompleted(NOW, RF, TX, *MONEY)
+REFUND_REVERSED = events.RefundReversed(NOW, RF, TX, *MONEY)
+REQUESTED = events.RefundRequested(NOW, RF, TX, *MONEY)
+RETURNED = events.StockReturned(NOW, RF, {SKU: 1})
+UNAPPLIED = events.PaymentUnapplied(NOW, TX, None, PRICE, "USD")
+OWED_BACK = replace(REQUESTED, refund_id=ids.refund_id(TX, "owed back 0"), currency="USD")
+GIVEN_BACK = [resolved(TX, "refund"), UNAPPLIED, OWED_BACK]
+NOTHING_OWED = [resolved(TX, "refund"), replace(UNAPPLIED, amount=0, currency="ETB")]
+FAILED = [events.PaymentFailed(NOW, TX, "provider says failed")]
+OPENED = [events.PaymentPending(NOW, TX)]
+BEGUN = [events.PaymentInitializing(NOW + 1, "x", *MONEY)]
+WRONG = [events.PaymentReview(NOW, TX, "not as requested: amount, mode")]
+REVERSED = [events.PaymentReview(NOW, TX, "provider says reversed")]
+DISMISSED = [resolved(TX, "dismiss"), closed("dismissed: why")]
+ACCEPTED = [resolved(TX, "accept"), replace(SUCCEEDED, provider_reference=None), PAID]
+BY_CHAPA_TOO = resolved(RF, "dismiss", "provider", "the payment was refunded at the provider")
+REFUSED_BY_REVERSAL = events.RefundReview(NOW, RF, TX, "the payment itself was reversed")
+STEPS: list[tuple[Callable[[], OrderAggregate], Sequence[Event]]] = [
+    (lambda: decisions.place(builders.order()), [events.OrderPlaced(NOW, *MONEY)]),
+    (lambda: decisions.begin(PENDING, "x", "chapa-v1", NOW + 1, RULES), BEGUN),
+    (lambda: decisions.opened(OPENING, TX, "https://pay", NOW, NOW), OPENED),
+    (lambda: decisions.maybe_opened(OPENING, TX, "timeout", NOW), []),
+    (lambda: decisions.never_opened(OPENING, TX, "no", NOW), [closed("no")]),
+    (lambda: decisions.close(aggregate(P.CLOSING), TX, "over", NOW), [closed("over")]),
+    (lambda: decisions.end(CLOSED, EXPIRY), [events.OrderExpired(EXPIRY)]),
+    (lambda: decisions.end(decisions.cancel(CLOSED), NOW), [events.OrderCancelled(NOW)]),
+    (lambda: said(PENDING, Said.FAILED, status="failed"), FAILED),
+    (lambda: said(PENDING, Said.PAID), [SUCCEEDED, PAID]),
+    (lambda: said(PENDING, Said.PAID, amount=1, mode="live"), WRONG),
+    (lambda: said(PENDING, Said.REVERSED), REVERSED),
+    (lambda: said(paid_order(), Said.REFUNDED), BY_CHAPA),
+    (lambda: said(REFUSING, Said.REFUNDED), [BY_CHAPA_TOO, *BY_CHAPA]),
+    (lambda: said(paid_order(), Said.REVERSED), GONE),
+    (lambda: said(SENT, Said.REVERSED), [REFUSED_BY_REVERSAL, *GONE]),
+    (lambda: decisions.accept(PENDING, PENDING.payments[0], *BY), ACCEPTED),
+    (lambda: decisions.give_back(PENDING, PENDING.payments[0], *BY), NOTHING_OWED),
+    (lambda: decisions.give_back(OWED, OWED.payments[0], *BY), GIVEN_BACK),
+    (lambda: decisions.dismiss(PENDING, PENDING.payments[0], Said.UNKNOWN, *BY), DISMISSED),
+    (lambda: refunds.request_refund(paid_order(), GOODS, NOW), [REQUESTED, RETURNED]),
+    (lambda: refunds.request_refund(paid_order(), replace(GOODS, amount=0), NOW), [RETURNED]),
+    (lambda: refunds.before_sending(SENT, RF, NOW, RULES), []),
+    (lambda: refunds.release(SENT, RF, NOW), []),
+    (lambda: refunds.accepted(SENT, RF, "RF1", NOW), [events.RefundAccepted(NOW, RF, TX)]),
+    (lambda: refunds.refused(SENT, RF, "no", NOW), [events.RefundReview(NOW, RF, TX, "no")]),
+    (lambda: refunds.ended(SENT, RF, Said.REVERSED, NOW), [REFUND_REVERSED]),
+    (lambda: refunds.ended(SENT, RF, Said.REFUNDED, NOW), [COMPLETED, *BY_US]),
+    (lambda: refunds.retry(REFUSING, REFUSED, *BY), [resolved(RF, "retry")]),
+    (
+        lambda: refunds.settle_outside(REFUSING, REFUSED, *BY),
+        [resolved(RF, "settle"), COMPLETED, *BY_US],
     ),
-    "payment opened": (
-        lambda: decisions.opened(INITIALIZING, TX, "https://pay", NOW, NOW),
-        [PaymentPending(NOW, TX)],
-    ),
-    "page lost": (lambda: decisions.maybe_opened(INITIALIZING, TX, "timeout", NOW), []),
-    "payment refused": (
-        lambda: decisions.never_opened(INITIALIZING, TX, "refused", NOW),
-        [PaymentClosed(NOW, TX, "refused")],
-    ),
-    "payment closed": (
-        lambda: decisions.close(aggregate(P.CLOSING), TX, "over", NOW),
-        [PaymentClosed(NOW, TX, "over")],
-    ),
-    "order expired": (lambda: decisions.end(CLOSED, EXPIRY), [OrderExpired(EXPIRY)]),
-    "order cancelled": (
-        lambda: decisions.end(decisions.cancel(CLOSED), NOW),
-        [OrderCancelled(NOW)],
-    ),
-    "payment failed": (
-        lambda: said(aggregate(), Said.FAILED, status="failed"),
-        [PaymentFailed(NOW, TX, "provider says failed")],
-    ),
-    "order paid": (lambda: said(aggregate(), Said.PAID), [SUCCEEDED, PAID]),
-    "wrong amount and mode": (
-        lambda: said(aggregate(), Said.PAID, amount=1, mode="live"),
-        [PaymentReview(NOW, TX, "not as requested: amount, mode")],
-    ),
-    "payment unapplied": (
-        unapplied,
-        [
-            PaymentUnapplied(NOW, TX, None, *MONEY),
-            RefundRequested(NOW, unapplied().refunds[0].refund_id, TX, *MONEY),
-        ],
-    ),
-    "nothing was paid": (
-        lambda: unapplied(None, None),
-        [PaymentUnapplied(NOW, TX, None, 0, "ETB")],
-    ),
-    "reversed before it was seen": (
-        lambda: said(aggregate(), Said.REVERSED),
-        [PaymentReview(NOW, TX, "provider says reversed")],
-    ),
-    "refunded by Chapa": (lambda: said(paid_order(), Said.REFUNDED), BY_PROVIDER),
-    "refunded by Chapa after a refusal": (
-        lambda: said(paid_order(REFUSED), Said.REFUNDED),
-        [
-            RefundResolved(
-                NOW, RF, TX, "dismiss", "provider", "the payment was refunded at the provider"
-            ),
-            *BY_PROVIDER,
-        ],
-    ),
-    "reversed": (lambda: said(paid_order(), Said.REVERSED), GONE),
-    "reversed during a refund": (
-        lambda: said(paid_order(refund()), Said.REVERSED),
-        [RefundReview(NOW, RF, TX, "the payment itself was reversed"), *GONE],
-    ),
-    "payment accepted": (
-        lambda: decisions.accept(aggregate(), aggregate().payments[0], *BY),
-        [
-            PaymentResolved(NOW, TX, "accept", "sara", "why"),
-            replace(SUCCEEDED, provider_reference=None),
-            PAID,
-        ],
-    ),
-    "payment given back": (
-        lambda: decisions.give_back(aggregate(), aggregate().payments[0], *BY),
-        [
-            PaymentResolved(NOW, TX, "refund", "sara", "why"),
-            PaymentUnapplied(NOW, TX, None, 0, "ETB"),
-        ],
-    ),
-    "payment dismissed": (
-        lambda: decisions.dismiss(aggregate(), aggregate().payments[0], Said.UNKNOWN, *BY),
-        [
-            PaymentResolved(NOW, TX, "dismiss", "sara", "why"),
-            PaymentClosed(NOW, TX, "dismissed: why"),
-        ],
-    ),
-    "refund of money and goods": (
-        lambda: refunds.request_refund(paid_order(), refund(returns={SKU: 1}), NOW),
-        [RefundRequested(NOW, RF, TX, *MONEY), StockReturned(NOW, RF, {SKU: 1})],
-    ),
-    "refund sent": (lambda: refunds.before_sending(paid_order(refund()), RF, NOW, RULES), []),
-    "refund unanswered": (lambda: refunds.release(paid_order(refund()), RF, NOW), []),
-    "refund accepted": (
-        lambda: refunds.accepted(paid_order(refund()), RF, "RF1", NOW),
-        [RefundAccepted(NOW, RF, TX)],
-    ),
-    "refund refused": (
-        lambda: refunds.refused(paid_order(refund()), RF, "low balance", NOW),
-        [RefundReview(NOW, RF, TX, "low balance")],
-    ),
-    "refund reversed": (
-        lambda: refunds.ended(paid_order(refund()), RF, Said.REVERSED, NOW),
-        [RefundReversed(NOW, RF, TX, *MONEY)],
-    ),
-    "refunded by us": (
-        lambda: refunds.ended(paid_order(refund()), RF, Said.REFUNDED, NOW),
-        [COMPLETED, *BY_US],
-    ),
-    "refund retried": (
-        lambda: refunds.retry(paid_order(REFUSED), REFUSED, *BY),
-        [RefundResolved(NOW, RF, TX, "retry", "sara", "why")],
-    ),
-    "refund paid outside": (
-        lambda: refunds.settle_outside(paid_order(REFUSED), REFUSED, *BY),
-        [RefundResolved(NOW, RF, TX, "settle", "sara", "why"), COMPLETED, *BY_US],
-    ),
-    "refund dismissed": (
-        lambda: refunds.dismiss(paid_order(REFUSED), REFUSED, *BY),
-        [RefundResolved(NOW, RF, TX, "dismiss", "sara", "why")],
-    ),
-}
-BY_CHECKS = [PaymentUnanswered(NOW, TX, NOW - 1), RefundUnanswered(NOW, RF, TX, NOW - 1)]
+    (lambda: refunds.dismiss(REFUSING, REFUSED, *BY), [resolved(RF, "dismiss")]),
+]
+BY_CHECKS: list[Event] = [
+    events.PaymentUnanswered(NOW, TX, NOW - 1),
+    events.RefundUnanswered(NOW, RF, TX, NOW - 1),
+]
 """test_checks shows when they are recorded."""
 
 
-@pytest.mark.parametrize(("step", "events"), STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize(("step", "recorded"), STEPS)
 def test_each_step_records_its_events(
-    step: Callable[[], OrderAggregate], events: list[Event]
+    step: Callable[[], OrderAggregate], recorded: Sequence[Event]
 ) -> None:
-    assert list(step().new_events) == events
+    assert list(step().new_events) == recorded
 
 
 def test_every_kind_of_event_is_stored_and_read_back() -> None:
-    every = [*(event for _, events in STEPS.values() for event in events), *BY_CHECKS]
-    assert {event.name for event in every} == EVENTS.keys()
+    every = [*(event for _, recorded in STEPS for event in recorded), *BY_CHECKS]
+    assert {event.name for event in every} == events.EVENTS.keys()
     for event in every:
-        assert "at" not in details(event)
-        assert event_from(event.name, event.at, details(event)) == event
+        assert "at" not in events.details(event)
+        assert events.event_from(event.name, event.at, events.details(event)) == event
 
 
 @pytest.mark.parametrize(
     ("name", "stored", "error"),
     [
-        ("order.lost", {}, KeyError),
-        ("order.refunded", {}, TypeError),
-        ("order.expired", {"tx_ref": TX, "by": "us"}, TypeError),
+        ("order.lost", {}, "'order.lost'"),
+        ("order.refunded", {}, "missing 1 required positional argument: 'tx_ref'"),
+        ("order.expired", {"tx_ref": TX, "by": "us"}, r"order.expired has no \['by', 'tx_ref'\]"),
     ],
 )
-def test_unknown_event_is_an_error(
-    name: str, stored: dict[str, Any], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        event_from(name, NOW, stored)
+def test_unknown_event_is_an_error(name: str, stored: dict[str, Any], error: str) -> None:
+    with pytest.raises((KeyError, TypeError), match=error):
+        events.event_from(name, NOW, stored)
