@@ -9,25 +9,16 @@ from aws_lambda_powertools import Metrics
 from payments.domain.events import EVENTS, PaymentClosed, PaymentReview
 from payments.telemetry import announce, count, metric_of, metrics, scrub
 
-PRIVATE = {
-    "e-mail address": "abebe.bikila@shop.example",
-    "Amharic address": "አበበ@shop.example",
-    "address in quotes": '"abebe@shop.example"',
-    "national number": "0911234567",
-    "international number": "+251911234567",
-    "number with spaces": "+251 91 123 4567",
-    "number with hyphens": "0911-23-45-67",
-    "card number": "4200 0000 0000 0000",
-    "test key": "CHASECK_TEST-0123456789abcdef",
-    "live key": "CHASECK-abcdefghijkl",
-    "live key in lower case": "chaseck-abcdefghijkl",
-    "public key": "CHAPUBK_TEST-abcdefghijkl",
-    "test key of v2": "CHAPA_TEST_abcdefghijkl",
-    "live key of v2": "CHAPA_LIVE_abcdefghijkl",
-}
+PRIVATE = ["abebe.bikila@shop.example", "አበበ@shop.example", '"abebe@shop.example"', "0911234567"]
+PRIVATE += ["+251911234567", "+251 91 123 4567", "0911-23-45-67", "4200 0000 0000 0000"]
+PRIVATE += ["CHASECK_TEST-0123456789abcdef", "CHASECK-abcdefghijkl", "chaseck-abcdefghijkl"]
+PRIVATE += ["CHAPUBK_TEST-abcdefghijkl", "CHAPA_TEST_abcdefghijkl", "CHAPA_LIVE_abcdefghijkl"]
+HARMLESS = ["Transaction reference has been used before", "failed/cancelled", ""]
+HARMLESS += ["The customization.title must not exceed 16 characters.", "amount must be more than 0"]
+HARMLESS += ["Invalid currency, XXX is not supported"]
 
 
-@pytest.mark.parametrize("private", PRIVATE.values(), ids=PRIVATE)
+@pytest.mark.parametrize("private", PRIVATE)
 @pytest.mark.parametrize("sentence", ["{}", "Refused: {}.", "before {} after", "({})", "a={}&b=c"])
 def test_private_data_is_removed_from_foreign_text(sentence: str, private: str) -> None:
     scrubbed = scrub(sentence.format(private))
@@ -36,21 +27,11 @@ def test_private_data_is_removed_from_foreign_text(sentence: str, private: str) 
 
 
 def test_all_private_data_is_removed() -> None:
-    scrubbed = scrub(" and ".join(PRIVATE.values()))
-    assert not any(private in scrubbed for private in PRIVATE.values())
+    scrubbed = scrub(" and ".join(PRIVATE))
+    assert not any(private in scrubbed for private in PRIVATE)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "Transaction reference has been used before",
-        "The customization.title must not exceed 16 characters.",
-        "Invalid currency, XXX is not supported",
-        "amount must be greater than 0",
-        "failed/cancelled",
-        "",
-    ],
-)
+@pytest.mark.parametrize("words", HARMLESS)
 def test_harmless_text_stays(words: str) -> None:
     assert scrub(words) == words
 
@@ -98,8 +79,5 @@ def test_each_event_has_its_own_line_and_count(clean_metrics: Metrics, log: io.S
 def test_count_adds_one(clean_metrics: Metrics) -> None:
     count("Something")
     count("Something")
-    assert clean_metrics.metric_set["Something"] == {
-        "Unit": "Count",
-        "StorageResolution": 60,
-        "Value": [1, 1],
-    }
+    metric = clean_metrics.metric_set["Something"]
+    assert metric == {"Unit": "Count", "StorageResolution": 60, "Value": [1, 1]}

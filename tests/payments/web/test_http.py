@@ -17,7 +17,6 @@ from payments.errors import (
     ConfigurationError,
     InvalidRequest,
     NoSubject,
-    OutOfStock,
     PaymentsError,
     ProviderError,
     ProviderRejected,
@@ -93,42 +92,33 @@ class Thing(BaseModel):
 
 
 GOOD = '{"name": "mug", "quantity": 1}'
-WRONG: dict[str, tuple[str | bytes, list[str]]] = {
-    "empty": ("", ["body"]),
-    "text": (SECRET, ["body"]),
-    "half a document": (f'{{"name": "{SECRET}', ["body"]),
-    "not UTF-8": (b'{"name": "\xff", "quantity": 1}', ["body"]),
-    "UTF-16": (GOOD.encode("utf-16"), ["body"]),
-    "half a surrogate pair": (r'{"name": "\ud800", "quantity": 1}', ["body"]),
-    "deeply nested": ("[" * 30_000 + "]" * 30_000, ["body"]),
-    "text after the document": (f"{GOOD} {SECRET}", ["body"]),
-    "list": (f'["{SECRET}"]', ["body"]),
-    "null": ("null", ["body"]),
-    "string": (f'"{SECRET}"', ["body"]),
-    "no fields": ("{}", ["name", "quantity"]),
-    "number as string": ('{"name": 5, "quantity": 1}', ["name"]),
-    **{
-        f"{value:.20} as quantity": (f'{{"name": "mug", "quantity": {value}}}', ["quantity"])
-        for value in (f'"{SECRET}"', '"2"', "true", "1.5", "NaN", "Infinity", "1e999", "0")
-    },
-    "name too long": (f'{{"name": "{SECRET * 2}", "quantity": 1}}', ["name"]),
-    "unknown field": (f'{{"name": "mug", "quantity": 1, "price": "{SECRET}"}}', ["price"]),
-    "unknown field with a very long name": (
-        f'{{"name": "mug", "quantity": 1, "{"p" * 1_000}": "{SECRET}"}}',
-        ["p" * 100],
-    ),
-    "wrong field in a part": (
-        f'{{"name": "mug", "quantity": 1, "parts": [{{"name": ["{SECRET}"], "quantity": 1}}]}}',
-        ["parts.0.name"],
-    ),
-    "wrong parts without end": (
-        json.dumps({"name": "mug", "quantity": 1, "parts": [{}] * 1_000}),
-        [f"parts.{number}.{name}" for number in range(10) for name in ("name", "quantity")],
-    ),
-}
+BODIES = [
+    "",
+    SECRET,
+    f'{{"name": "{SECRET}',
+    b'{"name": "\xff", "quantity": 1}',
+    "null",
+    f'"{SECRET}"',
+]
+BODIES += [GOOD.encode("utf-16"), r'{"name": "\ud800", "quantity": 1}', f'["{SECRET}"]']
+BODIES += ["[" * 30_000 + "]" * 30_000, f"{GOOD} {SECRET}"]
+QUANTITIES = [f'"{SECRET}"', '"2"', "true", "1.5", "NaN", "Infinity", "1e999", "0"]
+PART = f'{{"name": "mug", "quantity": 1, "parts": [{{"name": ["{SECRET}"], "quantity": 1}}]}}'
+PARTS = json.dumps({"name": "mug", "quantity": 1, "parts": [{}] * 1_000})
+WRONG: list[tuple[str | bytes, list[str]]] = [
+    *((body, ["body"]) for body in BODIES),
+    *((f'{{"name": "mug", "quantity": {value}}}', ["quantity"]) for value in QUANTITIES),
+    ("{}", ["name", "quantity"]),
+    ('{"name": 5, "quantity": 1}', ["name"]),
+    (f'{{"name": "{SECRET * 2}", "quantity": 1}}', ["name"]),
+    (f'{{"name": "mug", "quantity": 1, "price": "{SECRET}"}}', ["price"]),
+    (f'{{"name": "mug", "quantity": 1, "{"p" * 1_000}": "{SECRET}"}}', ["p" * 100]),
+    (PART, ["parts.0.name"]),
+    (PARTS, [f"parts.{number}.{name}" for number in range(10) for name in ("name", "quantity")]),
+]
 
 
-@pytest.mark.parametrize(("body", "wrong"), WRONG.values(), ids=list(WRONG))
+@pytest.mark.parametrize(("body", "wrong"), WRONG, ids=range(len(WRONG)))
 def test_each_wrong_field_is_named_and_no_value_is_repeated(
     body: str | bytes, wrong: list[str]
 ) -> None:
@@ -140,7 +130,7 @@ def test_each_wrong_field_is_named_and_no_value_is_repeated(
     assert caught.value.__suppress_context__
 
 
-def test_good_body_is_parsed_up_to_the_longest() -> None:
+def test_good_body_is_parsed() -> None:
     assert parse(Thing, GOOD.encode()) == Thing(name="mug", quantity=1)
 
 
@@ -183,11 +173,8 @@ def test_token_without_a_subject_has_no_access(claims: dict[str, Any]) -> None:
 def test_response_is_json_that_is_not_cached() -> None:
     answer = respond(201, {"name": "አበበ"}, retry_after="5")
     assert answer["statusCode"] == 201
-    assert answer["headers"] == {
-        "content-type": "application/json",
-        "cache-control": "no-store",
-        "retry-after": "5",
-    }
+    assert answer["headers"].pop("content-type") == "application/json"
+    assert answer["headers"] == {"cache-control": "no-store", "retry-after": "5"}
     assert answer["body"].isascii()  # So that half a surrogate pair cannot break the response.
     assert json.loads(answer["body"]) == {"name": "አበበ"}
 
@@ -205,39 +192,23 @@ def test_every_error_is_in_the_table_and_in_the_docstring() -> None:
 
 
 CONTRACT = {
-    "invalid_request": 400,
-    "provider_rejected": 400,
-    "bad_signature": 401,
-    "no_subject": 403,
-    "order_not_found": 404,
-    "payment_not_found": 404,
-    "refund_not_found": 404,
-    "out_of_stock": 409,
-    "order_not_payable": 409,
-    "payment_in_progress": 409,
-    "order_paid": 409,
-    "order_in_review": 409,
-    "refund_too_large": 409,
-    "refund_key_used": 409,
-    "not_resolvable": 409,
-    "unknown_sku": 422,
-    "mixed_currency": 422,
-    "idempotency_mismatch": 422,
-    "order_empty": 422,
-    "internal_error": 500,
-    "catalogue_error": 500,
-    "provider_error": 502,
-    "provider_unavailable": 503,
-    "not_deferred": 503,
-    "unavailable": 503,
-    "busy": 503,
-    "provider_timeout": 504,
+    400: "invalid_request provider_rejected",
+    401: "bad_signature",
+    403: "no_subject",
+    404: "order_not_found payment_not_found refund_not_found",
+    409: "out_of_stock order_not_payable payment_in_progress order_paid order_in_review"
+    " refund_too_large refund_key_used not_resolvable",
+    422: "unknown_sku mixed_currency idempotency_mismatch order_empty",
+    500: "internal_error catalogue_error",
+    502: "provider_error",
+    503: "provider_unavailable not_deferred unavailable busy",
+    504: "provider_timeout",
 }
 
 
 def test_codes_are_unique_and_those_of_the_contract() -> None:
-    assert {answer.code: answer.status for answer in TABLE.values()} == CONTRACT
-    assert len(TABLE) == len(CONTRACT)
+    contract = [(code, status) for status, codes in CONTRACT.items() for code in codes.split()]
+    assert sorted((known.code, known.status) for known in TABLE.values()) == sorted(contract)
 
 
 def answered(error: Exception | None = None) -> Response:
@@ -279,13 +250,9 @@ def test_every_error_becomes_a_problem_document_and_one_log_line(
     assert (line["message"], line["order_id"]) == (answer.code, "an-order")
     assert line["level"] == ("ERROR" if answer.status >= 500 else "INFO")
 
-    again = problem(error("Why.", retry_after=7))
+    again = problem(error("Why.", retry_after=7, skus=["MUG"]))
     assert again["headers"]["retry-after"] == "7"
-    assert document(again)["retry_after"] == 7
-
-
-def test_error_can_have_members_of_its_own() -> None:
-    assert document(problem(OutOfStock("Gone.", skus=["MUG"])))["skus"] == ["MUG"]
+    assert (document(again)["retry_after"], document(again)["skus"]) == (7, ["MUG"])
 
 
 @pytest.mark.parametrize(
@@ -329,18 +296,17 @@ def test_bug_is_logged_once_and_not_shown(log: io.StringIO, counted: dict[str, A
     assert set(counted) == {"InternalError", "Answered500"}
 
 
+def throttled() -> ClientError:
+    error: Any = {"Error": {"Code": "ThrottlingException", "Message": SECRET}}
+    return ClientError(error, "TransactWriteItems")
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (
-            ClientError(
-                {"Error": {"Code": "ThrottlingException", "Message": SECRET}}, "TransactWriteItems"
-            ),
-            "TransactWriteItems: ThrottlingException",
-        ),
+        (throttled(), "TransactWriteItems: ThrottlingException"),
         (ReadTimeoutError(endpoint_url=f"https://{SECRET}"), "ReadTimeoutError"),
     ],
-    ids=["throttled", "timeout"],
 )
 def test_client_may_try_again_when_aws_does_not_answer(
     log: io.StringIO, counted: dict[str, Any], error: Exception, kind: str
