@@ -319,7 +319,8 @@ class Repository:
                 UpdateExpression="SET "
                 + ", ".join(f"#{field} = :{field}" for field in changes)
                 + " ADD stocked :add, available :add",
-                ConditionExpression="attribute_type(stocked, :number) AND available >= :removed",
+                ConditionExpression="attribute_type(stocked, :number)"
+                " AND attribute_type(available, :number) AND available >= :removed",
                 ExpressionAttributeNames={f"#{field}": field for field in changes},
                 ExpressionAttributeValues={
                     ":number": _serialize("N"),
