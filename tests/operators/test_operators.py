@@ -97,74 +97,75 @@ def test_common_options_may_stand_anywhere(shop: Shop, run: Run, words: str) -> 
     assert tool.Session.stack.name == ("shop-2" if "shop-2" in words else "chapa-payments")
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "",
-        "nonsense",
-        "show",
-        "show a b",
-        "show a --stack",
-        "list",
-        "list --status nonsense",
-        "list --status due --limit 0",
-        "check",
-        "resolve TX",
-        "resolve TX --accept",
-        "resolve TX --reason x",
-        "resolve TX --accept --dismiss --reason x",
-        "refund TX",
-        "refund TX --key k --amount abc",
-        "refund TX --key k --amount 1.001",
-        "refund TX --key k --amount=-1",
-        "refund TX --key k --return MUG",
-        "refund TX --key k --return MUG=0",
-        "refund TX --key k --return =1",
-        "retry-refund TX",
-        "settle-refund TX",
-        "dismiss-refund --reason x",
-        "catalogue",
-        "catalogue set",
-        "catalogue set MUG --price x",
-        "catalogue set MUG --price 0",
-        "catalogue set MUG --add x",
-        "redrive now",
-        "audit now",
-    ],
-)
+WRONG_ARGUMENTS = [
+    "",
+    "nonsense",
+    "show",
+    "show a b",
+    "show a --stack",
+    "list",
+    "list --status nonsense",
+    "list --status due --limit 0",
+    "check",
+    "resolve TX",
+    "resolve TX --accept",
+    "resolve TX --reason x",
+    "resolve TX --accept --dismiss --reason x",
+    "refund TX",
+    "refund TX --key k --amount abc",
+    "refund TX --key k --amount 1.001",
+    "refund TX --key k --amount=-1",
+    "refund TX --key k --return MUG",
+    "refund TX --key k --return MUG=0",
+    "refund TX --key k --return =1",
+    "retry-refund TX",
+    "settle-refund TX",
+    "dismiss-refund --reason x",
+    "catalogue",
+    "catalogue set",
+    "catalogue set MUG --price x",
+    "catalogue set MUG --price 0",
+    "catalogue set MUG --add x",
+    "redrive now",
+    "audit now",
+]
+
+REFUSED = [
+    ("show aaaaaaaaaaaa", "There is no such order."),
+    ("show AP404", "No order, payment or refund has this name."),
+    ("check aaaaaaaaaaaaaaaaaaaa", "There is no such payment."),
+    ("resolve TX --dismiss --reason x", "Chapa says that the money is there."),
+    ("refund TX --key T --amount 900.01", "900.00 ETB of this payment can"),
+    ("refund TX --key T --return COFFEE-250=3", "2 units of COFFEE-250 were sold"),
+    ("retry-refund aaaaaaaaaaaaaaaaaaaa --reason x", "There is no such refund."),
+    ("catalogue set NEW --add 1", "The catalogue has no such product."),
+    ("catalogue set MUG --add=-3", "So many units are not available."),
+]
+
+
 def test_wrong_or_missing_arguments_end_with_two_and_change_nothing(
-    shop: Shop, run: Run, words: str
+    shop: Shop, run: Run, subtests: pytest.Subtests
 ) -> None:
     _, tx_ref = shop.paid()
     before = shop.dump()
-    result = run(*words.replace("TX", tx_ref).split())
-    assert result.code == 2
-    assert "Usage: ./operate" in result.err + result.out
+    for words in WRONG_ARGUMENTS:
+        with subtests.test(words):
+            result = run(*words.replace("TX", tx_ref).split())
+            assert result.code == 2
+            assert "Usage: ./operate" in result.err + result.out
     assert shop.dump() == before
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("show aaaaaaaaaaaa", "There is no such order."),
-        ("show AP404", "No order, payment or refund has this name."),
-        ("check aaaaaaaaaaaaaaaaaaaa", "There is no such payment."),
-        ("resolve TX --dismiss --reason x", "Chapa says that the money is there."),
-        ("refund TX --key T --amount 900.01", "900.00 ETB of this payment can"),
-        ("refund TX --key T --return COFFEE-250=3", "2 units of COFFEE-250 were sold"),
-        ("retry-refund aaaaaaaaaaaaaaaaaaaa --reason x", "There is no such refund."),
-        ("catalogue set NEW --add 1", "The catalogue has no such product."),
-        ("catalogue set MUG --add=-3", "So many units are not available."),
-    ],
-)
 def test_refused_command_prints_why_and_ends_with_one(
-    shop: Shop, run: Run, words: str, message: str
+    shop: Shop, run: Run, subtests: pytest.Subtests
 ) -> None:
     _, tx_ref = shop.paid()
     before = shop.dump()
-    result = run(*words.replace("TX", tx_ref).split(), "--json")
-    assert (result.code, result.out) == (1, "")
-    assert result.err.startswith(message)
+    for words, message in REFUSED:
+        with subtests.test(words):
+            result = run(*words.replace("TX", tx_ref).split(), "--json")
+            assert (result.code, result.out) == (1, "")
+            assert result.err.startswith(message)
     assert shop.dump() == before
 
 
@@ -206,7 +207,8 @@ def test_show_finds_an_order_by_every_name(shop: Shop, run: Run) -> None:
     assert [event["name"] for event in shown["events"]] == shop.event_names(order_id)
 
 
-def test_people_see_tables(shop: Shop, run: Run) -> None:
+def test_people_see_tables(shop: Shop, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
     order_id, tx_ref = reviewed(shop)
     shown = run("show", order_id)
     assert shown.code == 0
