@@ -9,9 +9,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from payments.bus import MOST_BYTES, SOURCE, Bus, Entry, in_calls
-from payments.publish import Publisher
-from payments.repository import EventKey
+from payments.aws.bus import MOST_BYTES, SOURCE, Bus, Entry, in_calls
+from payments.aws.repository import EventKey
+from payments.usecases.publish import Publisher
 from tests.shop import Died, Shop, die, invoke
 from tests.template import template
 
@@ -146,7 +146,7 @@ def service(shop: Shop) -> Service:
         ("REMOVE", "EVENT#000001", "EVENTS#3", False),
         ("INSERT", "ORDER", "DUE#3", False),
         ("MODIFY", "ORDER", "DUE#3", False),
-        ("MODIFY", "PAYMENT#a-b", None, False),
+        ("MODIFY", "PAYMENT#ab", None, False),
     ],
 )
 def test_filter_passes_only_marked_events(
@@ -162,7 +162,7 @@ def test_filter_passes_only_marked_events(
 def test_each_event_of_an_order_is_published_once(shop: Shop, service: Service) -> None:
     order_id, _ = shop.paid()
     service.work()
-    assert [entry["DetailType"] for entry in service.bus.entries] == shop.ledger(order_id)
+    assert [entry["DetailType"] for entry in service.bus.entries] == shop.event_names(order_id)
     assert service.bus.ids == [f"{order_id}#{number}" for number in range(1, 6)]
     assert service.marked() == []
     assert service.passed() == []
@@ -217,7 +217,7 @@ def test_transaction_that_lost_a_race_publishes_only_its_retry(
     shop.notify(tx_ref)
     service.work()
     names = [entry["DetailType"] for entry in service.bus.entries]
-    assert names == shop.ledger(order_id)
+    assert names == shop.event_names(order_id)
     assert names.count("order.paid") == 1
 
 
