@@ -226,7 +226,7 @@ NO_PROVIDER = {"code": "provider_unavailable"}
 WRONG: dict[str, Change] = {
     "paid, and later was seen pending": response("Eden", "place", body={"status": "paid"}),
     "seen paid, and later was seen pending": PENDING_AGAIN,
-    "seen succeeded, and later is closed": stored("Almaz", "PAYMENT", status="closed"),
+    "seen succeeded, and later is pending": stored("Almaz", "PAYMENT", status="pending"),
     "reversed, but it is succeeded": stored("Fikre", "PAYMENT", status="succeeded"),
     "is reversed, but at Chapa it is success": chapa("Fikre", status="success"),
     "paid, but 0 payments are applied": stored("Fikre", "ORDER", status="paid"),
