@@ -327,10 +327,10 @@ class Client:
             ):
                 yield from ((name, event["message"]) for event in page["events"])
 
-    def operate(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
-        """Run an operator's command on this stack: exit code, output and error text."""
+    def operate(self, *arguments: str) -> tuple[int, Any, str]:
+        """Run an operator's command on this stack: exit code, JSON document and error text."""
         done = subprocess.run(
-            [sys.executable, "-m", "operators", *arguments],
+            [sys.executable, "-m", "operators", "--json", *arguments],
             cwd=ROOT,
             env={
                 **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
@@ -346,8 +346,7 @@ class Client:
             text=True,
             check=False,
         )
-        output: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
-        return done.returncode, output, done.stderr
+        return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
     def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Response:
         return until(
