@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from functions.webhook.app import Notification, _notified
+from functions.webhook.app import _notified
+from payments.aws.queue import Message
+from payments.chapa.notification import Notification
+from payments.errors import NotDeferred
 from payments.usecases import refund as refunds
 from payments.usecases.cancel import cancel
-from payments.errors import NotDeferred
 from payments.usecases.initialize import initialize
 from payments.usecases.reconcile import reconcile
 from payments.usecases.settle import settle
@@ -28,7 +30,7 @@ class Scene:
 
     def webhook(self, event: str = "charge.success") -> object:
         notification = Notification(event=event, tx_ref=self.tx_ref)
-        return _notified(self.world.backend, notification)
+        return _notified(self.world.backend, notification, self.tx_ref)
 
     def refund_webhook(self) -> object:
         return self.webhook("charge.refunded")
@@ -45,7 +47,7 @@ class Scene:
         return self.worker()
 
     def worker(self) -> object:
-        reconcile(self.world.backend, self.order_id)
+        reconcile(self.world.backend, Message(self.order_id))
         return None
 
     def sweep(self) -> object:
@@ -54,8 +56,8 @@ class Scene:
         return None
 
     def status_refresh(self) -> object:
-        story = find(self.world.backend, self.tx_ref)
-        return settle(self.world.backend, story, self.tx_ref)
+        aggregate = self.world.backend.find(self.tx_ref)
+        return settle(self.world.backend, aggregate, self.tx_ref)
 
     def initialize(self) -> object:
         return initialize(self.world.backend, self.order_id, "abebe")
@@ -137,7 +139,7 @@ def page_lost(scene: Scene) -> None:
     no_payment(scene)
     scene.world.control.add_fault("initialize", "timeout_after", seconds=1)
     scene.world.pay(scene.order_id)
-    [payment] = scene.world.story(scene.order_id).payments
+    [payment] = scene.world.aggregate(scene.order_id).payments
     scene.tx_ref = payment.tx_ref
     scene.world.clock.advance(90)
 
@@ -172,7 +174,7 @@ def paid_twice(scene: Scene) -> None:
     just_opened(scene)
     first = scene.tx_ref
     scene.attempt_fails()
-    _, second, _ = initialize(scene.world.backend, scene.order_id, "abebe")
+    second = initialize(scene.world.backend, scene.order_id, "abebe").payment
     for tx_ref in (second.tx_ref, first):
         scene.world.control.pay(tx_ref, late=True, webhook=False)
     scene.world.clock.advance(90)

@@ -5,6 +5,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -21,16 +22,20 @@ from moto.dynamodb.models import dynamodb_backends
 from urllib3.exceptions import NewConnectionError
 
 from operators.invariants import ClientView
-from payments.chapa import signature
 from payments.aws.bus import Bus
-from payments.domain.decisions import Decision
-from payments.errors import Busy, OrderPaid, PaymentsError
-from payments.usecases.publish import Publisher
-from payments.aws.queue import Message, read_message
-from payments.usecases.reconcile import reconcile
+from payments.aws.queue import read_message
 from payments.aws.repository import aggregate_in, plain
-from payments.domain.states import OrderStatus
+from payments.chapa import signature
+from payments.domain import checks
 from payments.domain.aggregate import OrderAggregate
+from payments.domain.decisions import Decision
+from payments.domain.records import Payment, Refund
+from payments.domain.states import OrderStatus, PaymentStatus, RefundStatus
+from payments.errors import Busy, OrderPaid, PaymentsError
+from payments.usecases.initialize import Checkout
+from payments.usecases.publish import Publisher
+from payments.usecases.reconcile import reconcile
+from payments.usecases.sweep import sweep
 from sandbox.chapa.faults import Call
 from sandbox.chapa.simulator import Payment as PaymentAtChapa
 from sandbox.client import Response
@@ -99,7 +104,7 @@ RECEIVE_COUNT = 5
 class Rest(NamedTuple):
     sweeps: int
     endings: tuple[object, ...]
-    """Status, stock and refunds of each order."""
+    """Status, held units and refunds of each order."""
 
 
 type Snapshot = tuple[Any, ...]
@@ -307,7 +312,7 @@ class World(Shop):
     # Schedule and worker.
 
     def sweep(self) -> int:
-        self.backend.queue.send_all(self.backend.repository.due(self.backend.now))
+        sweep(self.backend)
         return self.work()
 
     def work(self) -> int:
@@ -318,14 +323,26 @@ class World(Shop):
         return messages
 
     def next_due(self) -> int | None:
-        """When the schedule finds its next order."""
-        orders = (item for item in self.items() if item["sk"]["S"] == "ORDER")
-        return min(
-            (int(item["due_at"]["N"]) for item in orders if "due_shard" in item), default=None
-        )
+        """When something is due that may still change by itself; None at rest.
+
+        Only an operator ends a review, and Chapa need not answer today what it did not answer
+        for a day: such checks go on at rest.
+        """
+        return min(filter(None, map(self._next_due_of, self.aggregates())), default=None)
+
+    def _next_due_of(self, aggregate: OrderAggregate) -> int | None:
+        records: list[Payment | Refund] = [*aggregate.payments, *aggregate.refunds]
+        for record in records:
+            silent = self.now - (record.unanswered_since or self.now)
+            in_review = record.status in {PaymentStatus.REVIEW, RefundStatus.REVIEW}
+            if in_review or silent > self.backend.rules.unanswered_after:
+                aggregate = aggregate.put(replace(record, check_at=None))
+        due = checks.due_at(aggregate, self.now)
+        # The sweep moves the time of an order that it queued.
+        return due and max(due, aggregate.order.due_at or 0)
 
     def pass_time(self, until: int | None = None) -> int:
-        """Let schedule and worker run until nothing is due. Returns the number of sweeps."""
+        """Let schedule and worker run until the shop is at rest. Returns the number of sweeps."""
         self.work()
         for sweeps in range(self.max_sweeps):
             due = self.next_due()
@@ -352,7 +369,7 @@ class World(Shop):
             assert self.audit() == []
             sweeps = self.pass_time()
             assert self.audit(settled=True) == []
-            self._rests[state] = Rest(sweeps, tuple(map(_ending, self.stories())))
+            self._rests[state] = Rest(sweeps, tuple(map(_ending, self.aggregates())))
         return self._rests[state]
 
     def digest(self) -> int:
@@ -462,12 +479,12 @@ class World(Shop):
         stored = self._stored.items.values()
         return [item.to_json()["Attributes"] for row in stored for item in row.values()]
 
-    def stories(self) -> list[Story]:
+    def aggregates(self) -> list[OrderAggregate]:
         orders: dict[str, list[dict[str, Any]]] = {}
         for item in self.items():
             if item["pk"]["S"].startswith("ORDER#"):
                 orders.setdefault(item["pk"]["S"], []).append(plain(item))
-        return [story for _, some in sorted(orders.items()) if (story := aggregate_in(some))]
+        return [each for _, some in sorted(orders.items()) if (each := aggregate_in(some))]
 
     def at_chapa(self, tx_ref: str) -> PaymentAtChapa:
         known = self.simulator.find(tx_ref)
@@ -483,9 +500,9 @@ def chapa_call(request: Any) -> Call:
     return "refund_verify" if path.endswith("/verify") else "refund"
 
 
-def _ending(story: Story) -> object:
-    refunds = sorted((refund.status, refund.amount) for refund in story.refunds)
-    return (story.order.status, story.order.stock, refunds)
+def _ending(aggregate: OrderAggregate) -> object:
+    refunds = sorted((refund.status.value, refund.amount) for refund in aggregate.refunds)
+    return (aggregate.order.status.value, aggregate.held_units, refunds)
 
 
 def _refusal(code: str, **more: Any) -> tuple[AWSResponse, dict[str, Any]]:
@@ -513,7 +530,7 @@ def _client_view(result: object, error: BaseException | None, asked_at: int) -> 
     """What the client of a use case knows about its order."""
     if isinstance(error, OrderPaid):
         return ClientView(str(error.members["order_id"]), paid=True)
-    if isinstance(result, Decision):
+    if isinstance(result, Decision | Checkout):
         result = result.aggregate
     if not isinstance(result, OrderAggregate):
         return None
