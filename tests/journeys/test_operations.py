@@ -3,6 +3,7 @@
 import json
 
 from payments.queue import message_for
+
 from sandbox.client import Stock, until
 from tests.journeys.shop import DeployedShop, at_once, body_about
 

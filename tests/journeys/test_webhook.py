@@ -6,8 +6,8 @@ from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import pytest
-
 from payments.signature import sign
+
 from sandbox.client import PATIENCE, Response, Stock
 from tests.forgeries import Sent, forgeries, hostile
 from tests.journeys.shop import DeployedShop, body_about, is_problem
