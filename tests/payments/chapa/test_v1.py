@@ -49,10 +49,10 @@ HTML = "<!DOCTYPE html><html><body><h1>Bad Gateway</h1></body></html>"
 BOMB = "[" * 30_000 + "]" * 30_000
 EACH_CALL = pytest.mark.parametrize("call", ROUTES)
 UNPROVED = {"cancel": False, "verify": UNKNOWN, "verify_refund": Said.UNKNOWN}
-"""What questions make of an answer that says nothing."""
+"""What cancel and the questions return for an answer that proves nothing."""
 
-# What each call makes of an answer that it could get to anything: the error of open and refund,
-# whether cancel believes that nothing is open, and what verify says.
+# Answers that any call can get: code, body, the error of open and refund, whether cancel returns
+# True, and what verify returns.
 type Row = tuple[int, Any, tuple[type[ProviderError], bool], bool, Verification]
 
 ANSWERS: dict[str, Row] = {
