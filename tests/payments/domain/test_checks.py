@@ -222,6 +222,7 @@ def test_early_check_includes_open_refunds_and_waits_for_leases() -> None:
     after = checks.check_by(stored, TX, NOW + 3)
     assert [r.check_at for r in after.refunds] == [NOW + 3, NOW + 3, None, NOW + DAY]
     assert checks.check_by(after, TX, NOW + 3) is after
+    assert checks.check_by(paid_order(), TX, NOW) == paid_order()
 
 
 def test_early_check_is_kept_when_a_concurrent_process_changes_the_status() -> None:
