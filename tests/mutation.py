@@ -1,6 +1,6 @@
 """Mutation testing of the modules that decide and that write, with mutmut.
 
-    python -m tests.mutation [MODULE ...]      all of MODULES, or only these
+    python -m tests.mutation [NAME ...]      all of MODULES, or these: `domain.checks`, `domain`
 
 What the tests of a module itself let live is tried again against all tests that run in this
 process. docs/verification.md says what is left, and why.
@@ -102,7 +102,8 @@ def alive(found: dict[str, int | None]) -> list[str]:
 
 
 def main() -> None:
-    modules = sys.argv[1:] or list(MODULES)
+    names = set(sys.argv[1:])
+    modules = [m for m in MODULES if not names or names & {m, m.partition(".")[0]}]
     own, every = WORK / "own", WORK / "all"
     lay_out(own, modules, sorted({own_tests(module) for module in modules}))
     run(own, [])

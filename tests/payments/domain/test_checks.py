@@ -14,20 +14,7 @@ from payments.domain.states import OPEN, PAID, UNPAID, OrderStatus
 from payments.domain.states import PaymentStatus as P
 from payments.domain.states import RefundStatus as R
 from tests import builders
-from tests.builders import (
-    DAY,
-    HOUR,
-    NOW,
-    OTHER,
-    RF,
-    RULES,
-    TX,
-    aggregate,
-    paid_order,
-    payment,
-    refund,
-    scheduled,
-)
+from tests.builders import DAY, NOW, RULES, TX, aggregate, paid_order, payment, refund, scheduled
 
 EXPIRY = builders.order().expires_at
 ENDED = aggregate(P.CLOSED, OrderStatus.EXPIRED)
@@ -41,7 +28,7 @@ def record_of(stored: OrderAggregate) -> Payment | Refund:
 
 def checked(before: OrderAggregate, outcome: Outcome, now: int) -> OrderAggregate:
     if before.refunds:
-        return checks.refund_checked(before, RF, outcome, now, RULES)
+        return checks.refund_checked(before, builders.RF, outcome, now, RULES)
     return checks.payment_checked(before, TX, outcome, now, RULES)
 
 
@@ -60,7 +47,7 @@ def checks_for(
     ("before", "first"),
     [
         *((aggregate(status), 90) for status in builders.ordered(OPEN)),
-        (ENDED, HOUR),
+        (ENDED, builders.HOUR),
         (checks.check_by(paid_order(), TX, NOW + 90, paid_too=True), 90),
         (paid_order(refund(sends=1)), 90),
         (paid_order(refund(status=R.PENDING)), 90),
@@ -70,14 +57,18 @@ def test_unanswered_checks_go_on_and_are_reported_daily(before: OrderAggregate, 
     before = before if record_of(before).check_at else scheduled(before)
     after, events, pauses = checks_for(before, Outcome.UNANSWERED, 4)
     record, since = record_of(after), NOW + first
-    assert (pauses[0], max(pauses)) == (first, HOUR)
+    assert (pauses[0], max(pauses)) == (first, builders.HOUR)
     assert (record.status, record.unanswered_since) == (record_of(before).status, since)
     assert record.reminded_at == events[-1].at
     reported = [event.at - since for event in events]
-    assert [(at // DAY, at % DAY < HOUR) for at in reported] == [(1, True), (2, True), (3, True)]
+    assert [(at // DAY, at % DAY < builders.HOUR) for at in reported] == [
+        (1, True),
+        (2, True),
+        (3, True),
+    ]
     event: Event = recorded.PaymentUnanswered(0, TX, since)
     if after.refunds:
-        event = recorded.RefundUnanswered(0, RF, TX, since)
+        event = recorded.RefundUnanswered(0, builders.RF, TX, since)
     assert list(events) == [replace(event, at=each.at) for each in events]
 
 
@@ -86,7 +77,7 @@ def test_unanswered_checks_go_on_and_are_reported_daily(before: OrderAggregate, 
 def test_one_answer_ends_the_unanswered_time(before: OrderAggregate, outcome: Outcome) -> None:
     silent, _, _ = checks_for(scheduled(before), Outcome.UNANSWERED, 2)
     record = record_of(checked(silent, outcome, NOW + 3 * DAY))
-    assert (record.unanswered_since, record.check_at) == (None, NOW + 3 * DAY + HOUR)
+    assert (record.unanswered_since, record.check_at) == (None, NOW + 3 * DAY + builders.HOUR)
 
 
 @pytest.mark.parametrize(
@@ -106,12 +97,14 @@ def test_unanswered_check_of_a_payment_does_not_count_against_a_later_refund() -
     paid = scheduled(builders.decide(before).aggregate, before)
     later = NOW + 30 * DAY
     owed = scheduled(refunds.request_refund(paid, refund(), later), paid, later)
-    sent = refunds.before_sending(owed, RF, later, RULES)
-    timed_out = checked(refunds.release(sent, RF, later + 5), Outcome.UNANSWERED, later + 5)
+    sent = refunds.before_sending(owed, builders.RF, later, RULES)
+    timed_out = checked(
+        refunds.release(sent, builders.RF, later + 5), Outcome.UNANSWERED, later + 5
+    )
     assert (timed_out.new_events, timed_out.refunds[0].status) == ((), R.REQUESTED)
     assert checks.refunds_to_check(timed_out, later + 5 + 90) == timed_out.refunds
-    accepted = refunds.accepted(timed_out, RF, "RF1", later + 95)
-    done = refunds.ended(accepted, RF, Said.REFUNDED, later + DAY)
+    accepted = refunds.accepted(timed_out, builders.RF, "RF1", later + 95)
+    done = refunds.ended(accepted, builders.RF, Said.REFUNDED, later + DAY)
     assert done.payments[0].status is P.REFUNDED
 
 
@@ -133,18 +126,18 @@ def test_refund_that_is_being_sent_keeps_its_check() -> None:
 @pytest.mark.parametrize("before", [paid_order(), paid_order(refund())])
 def test_record_without_a_check_stays_as_it_is(before: OrderAggregate) -> None:
     assert checked(before, Outcome.UNANSWERED, NOW) is before
-    assert checks.payment_checked(before, OTHER, Outcome.OPEN, NOW, RULES) is before
-    assert checks.refund_checked(before, OTHER, Outcome.OPEN, NOW, RULES) is before
+    assert checks.payment_checked(before, builders.OTHER, Outcome.OPEN, NOW, RULES) is before
+    assert checks.refund_checked(before, builders.OTHER, Outcome.OPEN, NOW, RULES) is before
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNANSWERED, *ANSWERED])
 @pytest.mark.parametrize("reason", ["a reason", None])
 def test_operators_are_reminded_of_a_review_daily(outcome: Outcome, reason: str | None) -> None:
     payment_review = recorded.PaymentReview(0, TX, reason or "", reminder=True)
-    refund_review = recorded.RefundReview(0, RF, TX, reason or "", reminder=True)
+    refund_review = recorded.RefundReview(0, builders.RF, TX, reason or "", reminder=True)
     # A payment is asked about meanwhile, for facts that came right.
     for before, event, pause in [
-        (aggregate(P.REVIEW, reason=reason), payment_review, HOUR),
+        (aggregate(P.REVIEW, reason=reason), payment_review, builders.HOUR),
         (paid_order(refund(status=R.REVIEW, refusal=reason)), refund_review, DAY),
     ]:
         after, events, pauses = checks_for(scheduled(before), outcome, 3)
@@ -163,12 +156,16 @@ def test_pause_follows_from_the_age_and_the_last_one_repeats() -> None:
     assert pauses == [90, 90, 120, 120, 300, 300, 300, 300]
     for before in (aggregate(), paid_order(refund(status=R.PENDING))):
         _, events, pauses = checks_for(scheduled(before), Outcome.OPEN, 3)
-        assert (pauses[:4], set(pauses[4:]), events) == ([90, 120, 300, HOUR], {HOUR}, ())
+        assert (pauses[:4], set(pauses[4:]), events) == (
+            [90, 120, 300, builders.HOUR],
+            {builders.HOUR},
+            (),
+        )
 
 
 @pytest.mark.parametrize("status", P)
 def test_payment_is_checked_while_something_new_may_come(status: P) -> None:
-    at = NOW + 90 if status in OPEN else NOW + HOUR if status in UNPAID else None
+    at = NOW + 90 if status in OPEN else NOW + builders.HOUR if status in UNPAID else None
     assert checks.next_payment_check(payment(status), NOW, RULES) == at
     leased = payment(status, lease_until=NOW + 1)
     assert checks.next_payment_check(leased, NOW, RULES) == NOW + 1
@@ -176,9 +173,9 @@ def test_payment_is_checked_while_something_new_may_come(status: P) -> None:
 
 def test_closed_payment_has_two_final_checks_that_are_repeated_until_answered() -> None:
     after, _, pauses = checks_for(scheduled(ENDED), Outcome.DUPLICATE, 9)
-    assert (pauses, after.payments[0].check_at) == ([HOUR, DAY], None)
+    assert (pauses, after.payments[0].check_at) == ([builders.HOUR, DAY], None)
     silent, _, pauses = checks_for(scheduled(ENDED), Outcome.UNANSWERED, 2)
-    assert set(pauses) == {HOUR}
+    assert set(pauses) == {builders.HOUR}
     assert checked(silent, Outcome.DUPLICATE, NOW + 2 * DAY).payments[0].check_at is None
 
 
@@ -211,7 +208,7 @@ def test_early_check_moves_the_next_one_forward_once(status: P, paid_too: bool) 
             assert checks.check_by(early, TX, at, paid_too=True) is early
     else:
         assert early is before
-    assert checks.check_by(before, OTHER, NOW, paid_too=True) is before
+    assert checks.check_by(before, builders.OTHER, NOW, paid_too=True) is before
 
 
 def test_early_check_includes_open_refunds_and_waits_for_leases() -> None:
@@ -220,11 +217,12 @@ def test_early_check_includes_open_refunds_and_waits_for_leases() -> None:
     leased = checks.check_by(before, TX, NOW)
     assert (leased.payments[0].check_at, leased.refunds[0].check_at) == (NOW + 60, NOW + 70)
     assert checks.check_by(leased, TX, NOW) is leased
-    others = refund("y", tx_ref=OTHER), refund("z", status=R.REVIEW, check_at=NOW + DAY)
+    others = refund("y", tx_ref=builders.OTHER), refund("z", status=R.REVIEW, check_at=NOW + DAY)
     stored = paid_order(refund(check_at=NOW + 90), refund("x", status=R.PENDING), *others)
     after = checks.check_by(stored, TX, NOW + 3)
     assert [r.check_at for r in after.refunds] == [NOW + 3, NOW + 3, None, NOW + DAY]
     assert checks.check_by(after, TX, NOW + 3) is after
+    assert checks.check_by(paid_order(), TX, NOW) == paid_order()
 
 
 def test_early_check_is_kept_when_a_concurrent_process_changes_the_status() -> None:
@@ -278,7 +276,7 @@ def test_nothing_is_checked_before_a_lease_ends() -> None:
 
 def test_all_payments_that_may_be_paid_are_checked_before_the_order_ends() -> None:
     far = EXPIRY + DAY
-    before = aggregate(check_at=far).put(payment(P.CLOSED, tx_ref=OTHER, check_at=far))
+    before = aggregate(check_at=far).put(payment(P.CLOSED, tx_ref=builders.OTHER, check_at=far))
     assert checks.payments_to_check(before, EXPIRY) == before.payments
     assert checks.payments_to_check(before, EXPIRY - 1) == ()
     assert checks.payments_to_check(decisions.cancel(before), NOW) == before.payments

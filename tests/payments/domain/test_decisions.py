@@ -12,26 +12,12 @@ from payments.domain.rules import LateSuccessPolicy
 from payments.domain.states import COUNTED_REFUNDS, OPEN, PAID, UNPAID, OrderStatus, RefundStatus
 from payments.domain.states import PaymentStatus as P
 from tests import builders
-from tests.builders import (
-    DAY,
-    MONEY,
-    NOW,
-    OTHER,
-    RULES,
-    SUCCESS,
-    TX,
-    aggregate,
-    decide,
-    ordered,
-    paid_order,
-    payment,
-    refund,
-)
+from tests.builders import MONEY, NOW, SUCCESS, TX, aggregate, decide, paid_order, payment, refund
 
 EXPIRY = builders.order().expires_at
 REFUNDED = replace(SUCCESS, said=Said.REFUNDED)
 REVERSED = replace(SUCCESS, said=Said.REVERSED)
-ENDED = ordered(set(OrderStatus) - {OrderStatus.PENDING})
+ENDED = builders.ordered(set(OrderStatus) - {OrderStatus.PENDING})
 BY = ("sara", "called the customer", NOW)
 LEASED: dict[str, Any] = {"lease_until": NOW + 60, "reason": "too late"}
 went_back = pytest.mark.parametrize(
@@ -50,7 +36,7 @@ def partly_refunded() -> OrderAggregate:
     return in_review(REFUNDED, paid_order(refund(amount=60_000, status=RefundStatus.REFUNDED)))
 
 
-@pytest.mark.parametrize("status", ordered(UNPAID))
+@pytest.mark.parametrize("status", builders.ordered(UNPAID))
 def test_success_pays_pending_order_from_every_unpaid_status(status: P) -> None:
     decision = decide(aggregate(status, **LEASED))
     assert decision.outcome is Outcome.APPLIED
@@ -79,10 +65,10 @@ def test_success_with_wrong_facts_goes_to_review(
     }
     assert after.payments == (payment(P.REVIEW, paid_at=NOW, **stored),)
     assert (after.order, after.refunds) == (before.order, ())
-    assert decide(after, answer, now=NOW + DAY) == Decision(after, Outcome.DUPLICATE)
+    assert decide(after, answer, now=NOW + builders.DAY) == Decision(after, Outcome.DUPLICATE)
 
 
-@pytest.mark.parametrize("status", ordered(UNPAID))
+@pytest.mark.parametrize("status", builders.ordered(UNPAID))
 @pytest.mark.parametrize("order_status", [OrderStatus.PAID, OrderStatus.REFUNDED])
 def test_second_success_of_paid_order_is_owed_back(status: P, order_status: OrderStatus) -> None:
     before = aggregate(status, order_status, **LEASED)
@@ -159,7 +145,7 @@ def test_unknown_payment_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("said", [Said.REFUNDED, Said.REVERSED])
-@pytest.mark.parametrize("status", ordered(UNPAID - {P.REVIEW}))
+@pytest.mark.parametrize("status", builders.ordered(UNPAID - {P.REVIEW}))
 def test_money_that_went_back_before_it_was_seen_goes_to_review(status: P, said: Said) -> None:
     before, answer = aggregate(status, **LEASED), replace(SUCCESS, said=said)
     after = decide(before, answer).aggregate
@@ -190,12 +176,12 @@ def test_payment_called_refunded_after_a_part_of_ours_stays_in_review_and_its_or
     reason = "provider says refunded, and our refunds are only a part of it"
     assert after.payments == (payment(P.REVIEW, **MONEY, reason=reason),)
     assert after.order == paid_order().order
-    assert decide(after, REFUNDED, now=NOW + DAY) == Decision(after, Outcome.DUPLICATE)
+    assert decide(after, REFUNDED, now=NOW + builders.DAY) == Decision(after, Outcome.DUPLICATE)
 
 
-@pytest.mark.parametrize("status", ordered(set(RefundStatus) - COUNTED_REFUNDS))
+@pytest.mark.parametrize("status", builders.ordered(set(RefundStatus) - COUNTED_REFUNDS))
 def test_refund_that_was_not_paid_out_is_no_part_of_it(status: RefundStatus) -> None:
-    other = refund("other", 60_000, tx_ref=OTHER)
+    other = refund("other", 60_000, tx_ref=builders.OTHER)
     after = decide(paid_order(refund(status=status), other), REFUNDED).aggregate
     assert after.payments[0].status is P.REFUNDED
     # Nobody has to decide any more about one that was refused.
@@ -204,7 +190,7 @@ def test_refund_that_was_not_paid_out_is_no_part_of_it(status: RefundStatus) -> 
 
 
 def test_reversal_sends_open_refunds_of_the_payment_to_review() -> None:
-    other = refund("op-2", tx_ref=OTHER)
+    other = refund("op-2", tx_ref=builders.OTHER)
     after = decide(paid_order(refund(), other), REVERSED).aggregate
     refusal = "the payment itself was reversed"
     assert after.refunds == (refund(status=RefundStatus.REVIEW, refusal=refusal), other)
@@ -212,7 +198,7 @@ def test_reversal_sends_open_refunds_of_the_payment_to_review() -> None:
 
 
 def test_new_payment_is_active_and_leased() -> None:
-    after = decisions.begin(decisions.place(builders.order()), TX, "chapa-v1", NOW, RULES)
+    after = decisions.begin(decisions.place(builders.order()), TX, "chapa-v1", NOW, builders.RULES)
     assert after.active_payment == payment(P.INITIALIZING, lease_until=NOW + 60, moved_at=0)
 
 
@@ -232,14 +218,14 @@ def test_answer_of_initialize_opens_closes_or_frees_the_payment() -> None:
 
 
 @pytest.mark.parametrize("status", P)
-@pytest.mark.parametrize("tx_ref", [TX, OTHER])
+@pytest.mark.parametrize("tx_ref", [TX, builders.OTHER])
 def test_late_answer_of_initialize_or_cancel_changes_nothing(status: P, tx_ref: str) -> None:
     before = aggregate(status, OrderStatus.PAID)
-    if status is not P.INITIALIZING or tx_ref is OTHER:
+    if status is not P.INITIALIZING or tx_ref is builders.OTHER:
         assert decisions.opened(before, tx_ref, "https://pay", NOW, NOW) is before
         assert decisions.never_opened(before, tx_ref, "refused", NOW) is before
         assert decisions.maybe_opened(before, tx_ref, "timeout", NOW) is before
-    if status is not P.CLOSING or tx_ref is OTHER:
+    if status is not P.CLOSING or tx_ref is builders.OTHER:
         assert decisions.close(before, tx_ref, "expired", NOW) is before
         assert decisions.release(before, tx_ref, NOW) is before
 
@@ -257,10 +243,10 @@ def test_page_is_handed_out_until_two_minutes_before_its_end(status: P) -> None:
     page, pending = payment(status, page_expires_at=NOW + 600), status is P.PENDING
     assert decisions.page_is_usable(page, NOW + 479) is pending
     assert not decisions.page_is_usable(page, NOW + 480)
-    assert decisions.page_is_usable(payment(status), NOW + DAY) is pending
+    assert decisions.page_is_usable(payment(status), NOW + builders.DAY) is pending
 
 
-@pytest.mark.parametrize("status", ordered(OPEN))
+@pytest.mark.parametrize("status", builders.ordered(OPEN))
 @pytest.mark.parametrize("order_status", OrderStatus)
 def test_open_payment_is_closed_once_the_order_is_over(
     status: P, order_status: OrderStatus
@@ -272,7 +258,7 @@ def test_open_payment_is_closed_once_the_order_is_over(
     assert bool(decisions.to_close(before, NOW)) is (over or abandoned)
 
 
-@pytest.mark.parametrize(("status", "now"), list(product(ordered(OPEN), [NOW, EXPIRY])))
+@pytest.mark.parametrize(("status", "now"), list(product(builders.ordered(OPEN), [NOW, EXPIRY])))
 def test_leased_payment_is_left_alone_until_its_lease_ends(status: P, now: int) -> None:
     before = decisions.cancel(aggregate(status, lease_until=now + 60))
     assert decisions.to_close(before, now + 59) == ()
@@ -280,7 +266,7 @@ def test_leased_payment_is_left_alone_until_its_lease_ends(status: P, now: int) 
 
 
 def test_lease_has_a_length_and_can_be_released() -> None:
-    leased = decisions.lease(aggregate(), aggregate().payments, NOW, RULES)
+    leased = decisions.lease(aggregate(), aggregate().payments, NOW, builders.RULES)
     assert leased.payments == (payment(P.CLOSING, lease_until=NOW + 60, check_at=NOW + 60),)
     free = decisions.release(leased, TX, NOW + 1)
     assert free.payments == (replace(leased.payments[0], lease_until=NOW + 1),)
@@ -291,16 +277,16 @@ def test_closed_active_payment_makes_room_for_another() -> None:
     after = decisions.close(before, TX, "replaced", NOW)
     assert after.payments == (payment(P.CLOSED, reason="replaced"),)
     assert after.order.active_tx_ref is None
-    two = aggregate().put(payment(P.CLOSING, tx_ref=OTHER))
-    assert decisions.close(two, OTHER, "replaced", NOW).active_payment == two.payments[0]
+    two = aggregate().put(payment(P.CLOSING, tx_ref=builders.OTHER))
+    assert decisions.close(two, builders.OTHER, "replaced", NOW).active_payment == two.payments[0]
 
 
 def test_only_a_payment_that_the_provider_calls_pending_has_a_grace() -> None:
-    closing, end = payment(P.CLOSING), NOW + RULES.pending_grace
-    assert decisions.still_in_grace(closing, Said.PENDING, end - 1, RULES)
-    assert not decisions.still_in_grace(closing, Said.PENDING, end, RULES)
+    closing, end = payment(P.CLOSING), NOW + builders.RULES.pending_grace
+    assert decisions.still_in_grace(closing, Said.PENDING, end - 1, builders.RULES)
+    assert not decisions.still_in_grace(closing, Said.PENDING, end, builders.RULES)
     others = set(Said) - {Said.PENDING}
-    assert not any(decisions.still_in_grace(closing, said, NOW, RULES) for said in others)
+    assert not any(decisions.still_in_grace(closing, said, NOW, builders.RULES) for said in others)
 
 
 def test_cancelled_order_ends_at_once_and_expired_order_at_its_time() -> None:
@@ -324,7 +310,7 @@ def test_right_facts_end_a_review_and_further_wrong_ones_are_recorded() -> None:
     before = in_review(replace(SUCCESS, amount=1))
     assert decide(before).aggregate.payments == (payment(P.SUCCEEDED, **MONEY),)
     worse = replace(SUCCESS, amount=1, mode="live", provider_reference=None)
-    decision = decide(before, worse, now=NOW + DAY)
+    decision = decide(before, worse, now=NOW + builders.DAY)
     assert decision.outcome is Outcome.APPLIED
     reason = "not as requested: amount, mode, provider_reference"
     assert decision.aggregate.payments == (replace(before.payments[0], reason=reason),)
@@ -360,13 +346,17 @@ WRONG = replace(SUCCESS, amount=0, currency="USD")
     [
         in_review(WRONG),
         in_review(WRONG, aggregate(P.CLOSED, OrderStatus.EXPIRED)),
-        *(aggregate(status, **LEASED) for status in ordered(OPEN)),
+        *(aggregate(status, **LEASED) for status in builders.ordered(OPEN)),
     ],
 )
 def test_accepted_payment_pays_its_order(before: OrderAggregate) -> None:
     was = before.payments[0]
-    after = decisions.accept(before, was, "sara", "why", NOW + DAY)
-    facts: dict[str, Any] = {"paid_amount": 90_000, "paid_currency": "ETB", "paid_at": NOW + DAY}
+    after = decisions.accept(before, was, "sara", "why", NOW + builders.DAY)
+    facts: dict[str, Any] = {
+        "paid_amount": 90_000,
+        "paid_currency": "ETB",
+        "paid_at": NOW + builders.DAY,
+    }
     if was.paid_at:
         facts = {"provider_reference": "AP1"}
         facts |= {"paid_amount": 0, "paid_currency": "USD", "paid_at": NOW}
@@ -406,7 +396,7 @@ def test_given_back_of_an_applied_payment_is_what_is_left() -> None:
     assert (done.payments[0].status, done.order.status) == (P.REFUNDED, OrderStatus.REFUNDED)
 
 
-@pytest.mark.parametrize("status", ordered(decisions.RESOLVABLE))
+@pytest.mark.parametrize("status", builders.ordered(decisions.RESOLVABLE))
 def test_dismissed_payment_is_closed_and_lets_its_order_end(status: P) -> None:
     before = aggregate(status, **LEASED)
     early = decisions.dismiss(before, before.payments[0], Said.NOT_PAID, *BY)
