@@ -296,8 +296,8 @@ class Repository:
     ) -> Product:
         """Change a product, or make it when its name, price and currency are given.
 
-        Raises UnknownSku, OutOfStock when fewer units are available than are to be removed, or
-        CatalogueError when a value is wrong, or a counter is that is stored.
+        Raises UnknownSku, OutOfStock when fewer units are available than are to be removed,
+        CatalogueError when a value is wrong, or a counter is that is stored, or Busy.
         """
         given = {
             "name": name,
@@ -312,31 +312,29 @@ class Repository:
         if None not in (name, unit_price, currency):
             with suppress(self._client.exceptions.ConditionalCheckFailedException):
                 self._client.put_item(**self._put(key, _EMPTY_PRODUCT | changes)["Put"])
+        sets = ", ".join(f"#{field} = :{field}" for field in changes)
+        values_given = {f":{field}": value for field, value in changes.items()}
+        values_given |= {":add": add, ":taken": max(0, -add), ":number": "N"}
+        update = {
+            "TableName": self._table,
+            "Key": key,
+            "UpdateExpression": f"SET {sets} ADD stocked :add, available :add",
+            "ConditionExpression": "attribute_type(stocked, :number)"
+            " AND attribute_type(available, :number) AND available >= :taken",
+            "ExpressionAttributeNames": {f"#{field}": field for field in changes},
+            "ExpressionAttributeValues": {k: _serialize(v) for k, v in values_given.items()},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
         try:
-            answer = self._client.update_item(
-                TableName=self._table,
-                Key=key,
-                UpdateExpression="SET "
-                + ", ".join(f"#{field} = :{field}" for field in changes)
-                + " ADD stocked :add, available :add",
-                ConditionExpression="attribute_type(stocked, :number)"
-                " AND attribute_type(available, :number) AND available >= :removed",
-                ExpressionAttributeNames={f"#{field}": field for field in changes},
-                ExpressionAttributeValues={
-                    ":number": _serialize("N"),
-                    ":add": _serialize(add),
-                    ":removed": _serialize(max(0, -add)),
-                    **{f":{field}": _serialize(value) for field, value in changes.items()},
-                },
-                ReturnValues="ALL_NEW",
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            if sku in self.products([sku]):
+            # Unlike a single update, a transaction whose answer was lost is not applied twice.
+            self._transact([{"Update": update}])
+        except OutOfStock:
+            if self.products([sku]):
                 raise OutOfStock("So many units are not available.", skus=[sku]) from None
             raise UnknownSku(
                 "The catalogue has no such product. Give --name and --price to add it.", skus=[sku]
             ) from None
-        return product_in(plain(answer["Attributes"]))
+        return self.products([sku])[sku]
 
     def _update_if(self, key: dict[str, Any], **update: Any) -> bool:
         """Whether the update's condition held, and no transaction was at the item."""
@@ -514,7 +512,7 @@ class Repository:
         }
 
     def _transact(self, writes: list[dict[str, Any]]) -> None:
-        for _ in self._tries(CONFLICT_TRIES, "The order is being changed by too many at once."):
+        for _ in self._tries(CONFLICT_TRIES, "Too many write the same items at once. Try again."):
             try:
                 self._client.transact_write_items(TransactItems=writes)  # type: ignore[arg-type]
             except self._client.exceptions.TransactionCanceledException as error:

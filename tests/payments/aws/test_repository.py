@@ -522,6 +522,12 @@ def test_units_cannot_be_added_to_a_wrong_counter(
     assert raised.match(f"MUG: `{counter}`")
 
 
+def test_product_is_changed_once_while_its_units_are_sold(table: Table) -> None:
+    with failing(table, ["TransactionConflict"]) as calls:
+        restocked = table.set_product("MUG", add=1)
+    assert (len(calls), restocked.available) == (2, 3)
+
+
 def test_wrong_price_is_corrected(table: Table) -> None:
     overwrite(table, "STOCK#MUG", "STOCK", "unit_price", "free")
     assert table.set_product("MUG", unit_price=15_050) == PRODUCT
