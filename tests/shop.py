@@ -479,11 +479,19 @@ class Shop:
         pages = self.dynamodb.get_paginator("scan").paginate(TableName="payments")
         # Chapa pays a refund that it accepted, whether or not we check it.
         given_back: Counter[str] = Counter()
+        elsewhere: Counter[str] = Counter()
         for refund in self.simulator.refunds.values():
             if refund.status != "reversed":
                 given_back[refund.payment_reference] += int(refund.amount * 100)
+                if refund.merchant_reference is None:
+                    elsewhere[refund.payment_reference] += int(refund.amount * 100)
         confirmed = [
-            Confirmed(payment.tx_ref, int(payment.amount * 100), given_back[payment.reference])
+            Confirmed(
+                payment.tx_ref,
+                int(payment.amount * 100),
+                given_back[payment.reference],
+                elsewhere[payment.reference],
+            )
             for payment in self.simulator.payments.values()
             if payment.paid
         ]

@@ -6,11 +6,15 @@ from contextlib import suppress
 from functions.webhook.app import _notified
 from payments.aws.queue import Message
 from payments.chapa.notification import Notification
+from payments.domain import ids
 from payments.errors import NotDeferred
 from payments.usecases import refund as refunds
+from payments.usecases import resolve
 from payments.usecases.cancel import cancel
 from payments.usecases.initialize import initialize
 from payments.usecases.reconcile import reconcile
+from payments.usecases.refund import RefundDecision
+from payments.usecases.resolve import PaymentDecision
 from payments.usecases.settle import settle
 from sandbox.chapa.control import ControlError
 from sandbox.client import Response
@@ -88,6 +92,49 @@ class Scene:
 
     def other_order(self) -> Response:
         return self.world.order({"LAST": 1}, user="sara")
+
+    def _decide(self, by: str, decision: PaymentDecision, **how: bool) -> object:
+        backend = self.world.backend
+        return resolve.resolve(backend, self.tx_ref, decision, by=by, reason="Seen", **how)
+
+    def operator_accepts(self) -> object:
+        return self._decide("almaz", PaymentDecision.ACCEPT)
+
+    def operator_refunds(self) -> object:
+        return self._decide("bekele", PaymentDecision.REFUND)
+
+    def operator_dismisses(self) -> object:
+        return self._decide("chala", PaymentDecision.DISMISS)
+
+    def operator_dismisses_unanswered(self) -> object:
+        return self._decide("desta", PaymentDecision.DISMISS, unanswered=True)
+
+    def _decide_refund(self, by: str, decision: RefundDecision) -> object:
+        refund_id = ids.refund_id(self.tx_ref, "key first")
+        return refunds.resolve(self.world.backend, refund_id, decision, by=by, reason="Seen")
+
+    def refund_retried(self) -> object:
+        return self._decide_refund("almaz", RefundDecision.RETRY)
+
+    def refund_settled(self) -> object:
+        return self._decide_refund("bekele", RefundDecision.SETTLE)
+
+    def refund_dismissed(self) -> object:
+        return self._decide_refund("chala", RefundDecision.DISMISS)
+
+    def goods_returned(self) -> object:
+        backend, returns = self.world.backend, {"LAST": 1}
+        return refunds.request(backend, self.tx_ref, 0, key="c", reason="Back", returns=returns)
+
+    def chapa_refunds(self) -> object:
+        """All that is left, on Chapa's dashboard."""
+        chapa, payment = self.world.simulator, self.world.at_chapa(self.tx_ref)
+        if payment.paid and payment.refundable:
+            refund = chapa.refund(
+                payment, payment.refundable, reference=None, reason=None, meta=None
+            )
+            chapa.move_refund(refund, "refunded", webhook=False)
+        return self.refund_webhook()
 
     def minute_passes(self) -> object:
         """Longer than any lease: every task in progress is too slow."""
@@ -204,6 +251,51 @@ def refund_unanswered(scene: Scene) -> None:
     scene.world.clock.advance(90)
 
 
+def refund_refused(scene: Scene) -> None:
+    """Chapa refused a part. The operators decide about it."""
+    refund_requested(scene)
+    scene.world.control.add_fault("refund", "status", status=400)
+    scene.worker()
+    scene.world.clock.advance(90)
+
+
+def other_amount_paid(scene: Scene) -> None:
+    """In manual review."""
+    just_opened(scene)
+    scene.world.control.pay(scene.tx_ref, amount="0.50", webhook=False)
+    scene.world.clock.advance(90)
+    scene.webhook()
+
+
+def other_amount_and_overdue(scene: Scene) -> None:
+    other_amount_paid(scene)
+    scene.world.clock.advance(1800)
+
+
+def rest_refunded_by_chapa(scene: Scene) -> None:
+    """We refunded a part, and Chapa's dashboard the rest: manual review."""
+    refund_pending(scene)
+    for refund in scene.world.simulator.refunds.values():
+        scene.world.simulator.move_refund(refund, "refunded", webhook=False)
+    scene.worker()
+    scene.world.clock.advance(90)
+    scene.chapa_refunds()
+
+
+def closing_in_grace(scene: Scene) -> None:
+    """Chapa says pending after the cancel: a wallet may be asking the customer."""
+    scene.world.control.switch(verify_unpaid="pending", verify_cancelled="unpaid")
+    overdue(scene)
+    scene.worker()
+    scene.world.clock.advance(60)
+
+
+def late_success_in_review(scene: Scene) -> None:
+    scene.world.with_rules(late_success="review")
+    expired_and_paid(scene)
+    scene.webhook()
+
+
 USE_CASES = "initialize webhook status_refresh worker sweep cancel refund"
 
 ACTIONS: Mapping[Setup, str] = {
@@ -212,18 +304,28 @@ ACTIONS: Mapping[Setup, str] = {
     " half_hour_passes",
     paid_unnoticed: "webhook sweep status_refresh initialize cancel minute_passes",
     paid_just_after_check: "webhook status_refresh cancel",
-    overdue: "sweep worker webhook initialize cancel customer_pays minute_passes",
+    overdue: "sweep worker webhook initialize cancel customer_pays minute_passes"
+    " operator_dismisses",
     paid_and_overdue: "sweep webhook cancel minute_passes",
     page_lost: "initialize worker cancel customer_pays webhook minute_passes",
     expired_and_paid: "sweep webhook other_order",
     paid_after_final_check: "webhook_until_answered webhook_then_worker",
     paid_and_sold_out: "sweep webhook status_refresh",
     paid_twice: "worker sweep webhook cancel status_refresh initialize",
-    applied: "refund other_refund refund_webhook worker chapa_reverses webhook status_refresh"
-    " initialize cancel sweep",
+    applied: "refund other_refund goods_returned refund_webhook worker chapa_reverses webhook"
+    " status_refresh initialize cancel sweep",
     refund_requested: "worker other_refund refund_webhook chapa_reverses minute_passes",
     refund_pending: "worker other_refund chapa_reverses refund_webhook",
-    refund_unanswered: "worker refund_webhook chapa_reverses minute_passes",
+    refund_unanswered: "worker refund_webhook chapa_reverses minute_passes refund_settled",
+    refund_refused: "refund_retried refund_settled refund_dismissed other_refund goods_returned"
+    " chapa_refunds worker",
+    other_amount_paid: "operator_accepts operator_refunds operator_dismisses chapa_refunds worker",
+    other_amount_and_overdue: "operator_dismisses_unanswered operator_accepts cancel sweep",
+    rest_refunded_by_chapa: "operator_accepts operator_refunds operator_dismisses worker",
+    closing_in_grace: "worker customer_pays webhook operator_accepts operator_dismisses"
+    " operator_dismisses_unanswered",
+    late_success_in_review: "operator_accepts operator_refunds operator_dismisses other_order"
+    " chapa_refunds",
 }
 
 

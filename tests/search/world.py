@@ -21,7 +21,7 @@ from botocore.exceptions import (
 from moto.dynamodb.models import dynamodb_backends
 from urllib3.exceptions import NewConnectionError
 
-from operators.invariants import ClientView
+from operators.invariants import ClientView, read
 from payments.aws.bus import Bus
 from payments.aws.queue import read_message
 from payments.aws.repository import aggregate_in, plain
@@ -29,6 +29,7 @@ from payments.chapa import signature
 from payments.domain import checks
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.decisions import Decision
+from payments.domain.events import PaymentResolved, RefundResolved
 from payments.domain.records import Payment, Refund
 from payments.domain.states import OrderStatus, PaymentStatus, RefundStatus
 from payments.errors import Busy, OrderPaid, PaymentsError
@@ -369,8 +370,19 @@ class World(Shop):
             assert self.audit() == []
             sweeps = self.pass_time()
             assert self.audit(settled=True) == []
+            assert self._repeated_decisions() == []
             self._rests[state] = Rest(sweeps, tuple(map(_ending, self.aggregates())))
         return self._rests[state]
+
+    def _repeated_decisions(self) -> list[object]:
+        """Decisions of operators that were recorded more than once."""
+        decided = Counter(
+            (event.tx_ref, getattr(event, "refund_id", None), event.decision)
+            for order in read(self.items()).orders.values()
+            for event in order.events
+            if isinstance(event, PaymentResolved | RefundResolved)
+        )
+        return [decision for decision, times in decided.items() if times > 1]
 
     def digest(self) -> int:
         """Equal for equal states, however they were reached."""
