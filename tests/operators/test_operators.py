@@ -381,7 +381,7 @@ def test_redrive_sends_every_dead_letter_before_it_deletes_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sqs = FakeSqs()
-    monkeypatch.setattr(tool.boto3, "client", lambda _: sqs)
+    monkeypatch.setattr("operators.__main__.boto3.client", lambda _: sqs)
     assert run("redrive", "--json").data == {"redriven": 12}
     expected = [(queue, str(n)) for n in range(12) for queue in ("alive", "dead")]
     assert sqs.calls == expected
@@ -452,7 +452,7 @@ class TestStack:
             def get_caller_identity(self) -> dict[str, str]:
                 return {"Arn": ALMAZ}
 
-        monkeypatch.setattr(operators.stack.boto3, "client", lambda _service, **_: Aws())
+        monkeypatch.setattr("operators.stack.boto3.client", lambda _service, **_: Aws())
         monkeypatch.setattr(
             Backend, "from_environment", lambda environment: environment["SHOP_NAME"]
         )

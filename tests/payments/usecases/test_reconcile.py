@@ -88,6 +88,18 @@ def test_payment_between_verify_and_cancel_pays_the_order(shop: Shop, late: bool
     assert shop.available("COFFEE-250") == 8
 
 
+def test_payment_between_cancel_and_final_verify_pays_the_order(shop: Shop) -> None:
+    order_id, tx_ref = overdue(shop)
+
+    def pay_before_the_next_verify() -> None:
+        shop.before_chapa("verify", lambda: shop.control.pay(tx_ref, late=True, webhook=False))
+
+    shop.before_chapa("cancel", pay_before_the_next_verify)
+    shop.sweep()
+    assert shop.aggregate(order_id).order.status is OrderStatus.PAID
+    assert "order.expired" not in shop.event_names(order_id)
+
+
 def test_webhook_during_expiry_pays_the_order_once(shop: Shop) -> None:
     order_id, tx_ref = overdue(shop)
 

@@ -47,7 +47,7 @@ def test_order_that_ends_meanwhile_is_not_due_again(shop: Shop) -> None:
     shop.before_aws("UpdateItem", lambda: shop.cancel(order_id))
     assert shop.call("expire", {})["sent"] == 1
     order = shop.aggregate(order_id).order
-    assert (order.status, order.due_at) == (OrderStatus.EXPIRED, None)
+    assert (order.status, order.due_at) == (OrderStatus.CANCELLED, None)
 
 
 def test_sweep_sends_more_than_one_batch(shop: Shop) -> None:
