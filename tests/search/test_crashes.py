@@ -25,7 +25,7 @@ from tests.search.scenes import (
 )
 from tests.search.world import DEATHS, Rest, World
 
-SCHEDULES = depth(6, None)
+SCHEDULES = depth(3, None)
 """For each action: the one without a death, and deaths at some of its calls or at each."""
 
 MORE_SWEEPS = 8
