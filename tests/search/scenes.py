@@ -46,18 +46,16 @@ class Scene:
                 return self.webhook()
         return None
 
-    def webhook_then_worker(self) -> object:
+    def webhook_then_worker(self) -> None:
         self.webhook_until_answered()
-        return self.worker()
+        self.worker()
 
-    def worker(self) -> object:
+    def worker(self) -> None:
         reconcile(self.world.backend, Message(self.order_id))
-        return None
 
-    def sweep(self) -> object:
+    def sweep(self) -> None:
         """Schedule and worker."""
         self.world.sweep()
-        return None
 
     def status_refresh(self) -> object:
         aggregate = self.world.backend.find(self.tx_ref)
@@ -75,10 +73,9 @@ class Scene:
     def other_refund(self) -> object:
         return self.refund("b", None)
 
-    def customer_pays(self) -> object:
+    def customer_pays(self) -> None:
         with suppress(ControlError):  # Already paid.
             self.world.control.pay(self.tx_ref, late=True, webhook=False)
-        return None
 
     def attempt_fails(self) -> object:
         with suppress(ControlError):  # Already paid, or the page is closed.
@@ -136,14 +133,12 @@ class Scene:
             chapa.move_refund(refund, "refunded", webhook=False)
         return self.refund_webhook()
 
-    def minute_passes(self) -> object:
+    def minute_passes(self) -> None:
         """Longer than any lease: every task in progress is too slow."""
         self.world.clock.advance(61)
-        return None
 
-    def half_hour_passes(self) -> object:
+    def half_hour_passes(self) -> None:
         self.world.clock.advance(1800)
-        return None
 
 
 def no_payment(scene: Scene) -> None:

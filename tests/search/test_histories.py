@@ -31,8 +31,10 @@ from operators.invariants import ClientView
 from payments.domain.ids import order_id_of, refund_reference
 from payments.domain.records import Refund
 from payments.domain.states import OrderStatus
-from payments.errors import RefundKeyUsed, RefundTooLarge
+from payments.errors import NotResolvable, RefundKeyUsed, RefundTooLarge
 from payments.usecases import refund as refunds
+from payments.usecases.refund import RefundDecision
+from payments.usecases.resolve import PaymentDecision, resolve
 from sandbox.chapa.control import ControlError
 from sandbox.chapa.faults import ANSWER, WEBHOOK, WRONG
 from sandbox.chapa.settings import Switches
@@ -342,27 +344,58 @@ class Histories(RuleBasedStateMachine):
 
     @rule(
         recent=RECENT,
-        amount=st.sampled_from([None, 40, 100_000_000]),
+        amount=st.sampled_from([None, 0, 40, 100_000_000]),
         key=one_of("T1", "T2"),
-        return_stock=st.booleans(),
+        units=st.integers(0, 2),
     )
-    def operator_refunds(self, recent: int, amount: int | None, **details: Any) -> None:
-        """Amount in minor units; None for all that is left."""
+    def operator_refunds(self, recent: int, amount: int | None, key: str, units: int) -> None:
+        """Amount in minor units; None for all that is left. `units` of the first line come back."""
         world, tx_ref = self.world, self.payment(recent)
+        sku = BASKETS[self.owner(tx_ref).basket][0][0]
 
         def request() -> object:
-            return refunds.request(world.backend, tx_ref, amount, reason="Broken", **details)
+            returns = {sku: units} if units else {}
+            return refunds.request(
+                world.backend, tx_ref, amount, key=key, reason="Broken", returns=returns
+            )
 
+        if refund := self._operator("refund", request):
+            assert amount != 100_000_000, refund
+
+    @rule(recent=RECENT, decision=st.sampled_from(PaymentDecision), unanswered=st.booleans())
+    def operator_resolves(self, recent: int, decision: PaymentDecision, unanswered: bool) -> None:
+        backend, tx_ref = self.world.backend, self.payment(recent)
+        self._operator(
+            decision.value,
+            lambda: resolve(
+                backend, tx_ref, decision, by="almaz", reason="Seen", unanswered=unanswered
+            ),
+        )
+
+    @rule(recent=RECENT, decision=st.sampled_from(RefundDecision))
+    def operator_resolves_refunds(self, recent: int, decision: RefundDecision) -> None:
+        backend, tx_ref = self.world.backend, self.payment(recent)
+        for each in self.world.aggregate(order_id_of(tx_ref) or "").refunds_of(tx_ref):
+            self._operator(
+                f"{decision.value} refund",
+                lambda refund_id=each.refund_id: refunds.resolve(  # type: ignore[misc]
+                    backend, refund_id, decision, by="almaz", reason="Seen"
+                ),
+            )
+
+    def _operator(self, what: str, command: Callable[[], object]) -> object:
+        """What came of a command; None when it was refused or failed."""
+        world, result = self.world, None
         try:
-            refund = world.process(request)
-        except (RefundTooLarge, RefundKeyUsed):
-            world.log.append("refund: refused")
+            result = world.process(command)
+        except (NotResolvable, RefundTooLarge, RefundKeyUsed) as error:
+            world.log.append(f"{what}: refused: {error}")
         except TRANSIENT:
             assert world.faulty
         else:
-            assert refund is None or amount != 100_000_000
-            world.counted["refunds requested"] += 1
-            world.log.append(f"refund: {refund}")
+            world.counted[f"operator: {what}"] += 1
+            world.log.append(f"{what}: {result}")
+        return result
 
     @rule(policy=one_of("reserve", "refund", "review"))
     def operator_sets_the_late_success_policy(self, policy: Any) -> None:

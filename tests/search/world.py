@@ -88,6 +88,7 @@ RESPONSES: Mapping[str, set[int | str]] = {
 
 AFTER_A_FAULT: set[int | str] = {
     "busy",
+    "unavailable",
     "provider_error",
     "provider_unavailable",
     "provider_timeout",
