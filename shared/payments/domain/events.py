@@ -1,8 +1,8 @@
 """Every kind of event, and what it carries.
 
 The event's name, its metric, `docs/events.schema.json` and the tables of `docs/events.md` follow
-from these classes. Fields hold no personal data. Amounts are minor units here and decimal strings
-outside.
+from these classes. Fields hold no personal data of customers. Amounts are minor units here and
+decimal strings outside; `since` is in seconds since the epoch here and an ISO 8601 time outside.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ type Currency = Annotated[str, "`ETB` or `USD`"]
 type ProviderReference = Annotated[str | None, "Chapa's id of the payment"]
 type Reason = Annotated[str, "why, in words"]
 type Reminder = Annotated[bool, "whether it is the daily reminder of a review that is still open"]
-type Since = Annotated[int, "since when, seconds since the epoch"]
+type Since = Annotated[int, "since when"]
 type Decision = Annotated[str, "what was decided"]
 type DecidedBy = Annotated[str, "the AWS identity of the operator"]
 
@@ -49,26 +49,26 @@ class OrderPaid(Event):
     tx_ref: TxRef
     amount: Amount
     currency: Currency
-    lines: Annotated[tuple[SoldLine, ...], "what was sold"]
+    lines: Annotated[tuple[SoldLine, ...], "what was sold: `sku`, `name`, `quantity` and `unit_price` of each product"]
 
 
 @dataclass(frozen=True)
 class OrderExpired(Event):
-    """Its time ended unpaid; its stock is available again."""
+    """The order was not paid in time; its stock is available again."""
 
     name: ClassVar[str] = "order.expired"
 
 
 @dataclass(frozen=True)
 class OrderCancelled(Event):
-    """The customer cancelled it unpaid; its stock is available again."""
+    """The customer cancelled the unpaid order; its stock is available again."""
 
     name: ClassVar[str] = "order.cancelled"
 
 
 @dataclass(frozen=True)
 class OrderRefunded(Event):
-    """All that was paid for it went back to the customer, by a refund or a reversal."""
+    """All that was paid for the order went back to the customer, by a refund or a reversal."""
 
     name: ClassVar[str] = "order.refunded"
     tx_ref: TxRef
@@ -95,7 +95,7 @@ class PaymentInitializing(Event):
 
 @dataclass(frozen=True)
 class PaymentPending(Event):
-    """Chapa opened it: the customer can pay."""
+    """Chapa opened the payment: the customer can pay."""
 
     name: ClassVar[str] = "payment.pending"
     tx_ref: TxRef
@@ -103,7 +103,7 @@ class PaymentPending(Event):
 
 @dataclass(frozen=True)
 class PaymentFailed(Event):
-    """Chapa says that it failed. The customer may still succeed on the same page."""
+    """Chapa says that the payment failed. The customer may still succeed on the same page."""
 
     name: ClassVar[str] = "payment.failed"
     tx_ref: TxRef
@@ -112,7 +112,7 @@ class PaymentFailed(Event):
 
 @dataclass(frozen=True)
 class PaymentClosed(Event):
-    """It is closed at Chapa unpaid, or was never opened there."""
+    """The payment is closed at Chapa unpaid, or was never opened there."""
 
     name: ClassVar[str] = "payment.closed"
     tx_ref: TxRef
@@ -121,7 +121,7 @@ class PaymentClosed(Event):
 
 @dataclass(frozen=True)
 class PaymentSucceeded(Event):
-    """Chapa confirms it, or an operator accepted it, and it pays its order."""
+    """Chapa confirms the payment, or an operator accepted it, and it pays its order."""
 
     name: ClassVar[str] = "payment.succeeded"
     tx_ref: TxRef
@@ -132,7 +132,7 @@ class PaymentSucceeded(Event):
 
 @dataclass(frozen=True)
 class PaymentUnapplied(Event):
-    """Its money is here, but its order cannot take it. A refund follows."""
+    """The payment is confirmed, but its order cannot take it. A refund follows."""
 
     name: ClassVar[str] = "payment.unapplied"
     tx_ref: TxRef
@@ -143,7 +143,7 @@ class PaymentUnapplied(Event):
 
 @dataclass(frozen=True)
 class PaymentReview(Event):
-    """Manual review: a person must decide. Repeated every day until somebody did."""
+    """Manual review: a person must decide. Repeated every day until somebody decides."""
 
     name: ClassVar[str] = "payment.review"
     tx_ref: TxRef
@@ -153,7 +153,7 @@ class PaymentReview(Event):
 
 @dataclass(frozen=True)
 class PaymentUnanswered(Event):
-    """Chapa has given no usable answer about it for a day. Repeated every day until it does."""
+    """Chapa has given no usable answer about the payment for a day. Repeated every day."""
 
     name: ClassVar[str] = "payment.unanswered"
     tx_ref: TxRef
@@ -162,7 +162,7 @@ class PaymentUnanswered(Event):
 
 @dataclass(frozen=True)
 class PaymentRefunded(Event):
-    """All of it went back to the customer."""
+    """All of the payment went back to the customer."""
 
     name: ClassVar[str] = "payment.refunded"
     tx_ref: TxRef
@@ -173,7 +173,7 @@ class PaymentRefunded(Event):
 
 @dataclass(frozen=True)
 class PaymentReversed(Event):
-    """Chapa took it back."""
+    """Chapa took the payment back."""
 
     name: ClassVar[str] = "payment.reversed"
     tx_ref: TxRef
@@ -181,7 +181,7 @@ class PaymentReversed(Event):
 
 @dataclass(frozen=True)
 class PaymentResolved(Event):
-    """An operator decided: `accept`, `refund` or `dismiss`."""
+    """An operator decided about the payment: `accept`, `refund` or `dismiss`."""
 
     name: ClassVar[str] = "payment.resolved"
     tx_ref: TxRef
@@ -192,7 +192,7 @@ class PaymentResolved(Event):
 
 @dataclass(frozen=True)
 class RefundRequested(Event):
-    """Money is owed back."""
+    """The customer is owed a refund."""
 
     name: ClassVar[str] = "refund.requested"
     refund_id: RefundId
@@ -234,7 +234,7 @@ class RefundReversed(Event):
 
 @dataclass(frozen=True)
 class RefundReview(Event):
-    """Manual review: Chapa refused the refund. Repeated every day until somebody decided."""
+    """Manual review: Chapa refused the refund. Repeated every day until somebody decides."""
 
     name: ClassVar[str] = "refund.review"
     refund_id: RefundId
@@ -255,7 +255,7 @@ class RefundUnanswered(Event):
 
 @dataclass(frozen=True)
 class RefundResolved(Event):
-    """An operator decided: `retry`, `settle` (paid back outside) or `dismiss`."""
+    """An operator decided about the refund: `retry`, `settle` (paid back outside) or `dismiss`."""
 
     name: ClassVar[str] = "refund.resolved"
     refund_id: RefundId

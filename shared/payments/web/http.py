@@ -62,7 +62,7 @@ def handler(function: Handler) -> Handler:
             logger.error("AWS did not answer", kind=_kind(error))
             count("DependencyFailed")
             response = problem(
-                Unavailable("Something that we depend on did not known. Try again.", retry_after=1)
+                Unavailable("Something that we depend on did not answer. Try again.", retry_after=1)
             )
         except Exception:
             logger.exception("bug")
