@@ -6,7 +6,6 @@ It calls the API as a shop and its customers do, and AWS as an operator does.
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -327,15 +326,13 @@ class Client:
             ):
                 yield from ((name, event["message"]) for event in page["events"])
 
-    def operate(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
-        """Run an operator's command on this stack: exit code, output and error text."""
+    def operate(self, *arguments: str) -> tuple[int, Any, str]:
+        """Run the operators' tool on this stack: exit code, output and error text."""
         done = subprocess.run(
-            [sys.executable, "-m", "operators", *arguments],
-            cwd=ROOT,
+            [str(ROOT / "operate"), *arguments, "--json"],
             env={
                 **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
                 **CREDENTIALS,
-                "PYTHONPATH": "shared",
                 "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
                 "AWS_DEFAULT_REGION": self.stack["region"],
                 "AWS_CONFIG_FILE": os.devnull,
@@ -346,8 +343,7 @@ class Client:
             text=True,
             check=False,
         )
-        output: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
-        return done.returncode, output, done.stderr
+        return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
     def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Response:
         return until(
