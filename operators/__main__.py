@@ -42,7 +42,7 @@ EPILOG = (
 )
 
 app = typer.Typer(
-    help="Show and mend orders, payments, refunds and stock of a deployed stack.",
+    help="Show and correct orders, payments, refunds and stock of a deployed stack.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -202,9 +202,9 @@ def refund(
         list[str] | None,
         typer.Option("--return", metavar="SKU=N", help="Units that came back."),
     ] = None,
-    reason: Annotated[str, typer.Option(help="What Chapa is told.")] = "Refund",
+    reason: Annotated[str, typer.Option(help="The reason that Chapa receives.")] = "Refund",
 ) -> None:
-    """Owe a payment, or a part of it, back. Repeating a key returns the same refund."""
+    """Refund a payment or a part of it. Repeating a key returns the same refund."""
     requested = refunds.request(
         Session.stack.backend,
         tx_ref,

@@ -327,7 +327,7 @@ class Client:
                 yield from ((name, event["message"]) for event in page["events"])
 
     def operate(self, *arguments: str) -> tuple[int, Any, str]:
-        """Run the operators' tool on this stack: exit code, output and error text."""
+        """Run the operators' tool on this stack: exit code, JSON document and error text."""
         done = subprocess.run(
             [str(ROOT / "operate"), *arguments, "--json"],
             env={
@@ -343,7 +343,7 @@ class Client:
             text=True,
             check=False,
         )
-        return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+        return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
     def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Response:
         return until(

@@ -1,4 +1,4 @@
-"""The schema of events and the tables of docs/events.md, generated from the product's event classes."""
+"""The schema of events and the tables of docs/events.md, from the event classes of the product."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass

@@ -85,7 +85,9 @@ def test_problems_are_those_of_the_code() -> None:
     assert SCHEMAS["Problem"]["properties"]["code"]["enum"] == [answer.code for answer in answers]
     assert set().union(*map(problem_codes, operations())) == {(a.status, a.code) for a in answers}
     for route in operations():
-        assert {(500, "internal_error"), (503, "busy"), (503, "unavailable")} <= problem_codes(route)
+        assert {(500, "internal_error"), (503, "busy"), (503, "unavailable")} <= problem_codes(
+            route
+        )
 
 
 def test_limits_in_descriptions_are_those_of_the_code() -> None:

@@ -24,7 +24,7 @@ _PRIVATE = re.compile(
 
 
 def scrub(text: str, limit: int = 300) -> str:
-    """Words from outside, without what looks like an address, a telephone number or a key."""
+    """Words from outside, without what may be an address, a telephone number or a key."""
     # Cut first, far behind what is shown: the search is quadratic in the length of a word.
     return _PRIVATE.sub("[removed]", text[: 10 * limit])[:limit]
 

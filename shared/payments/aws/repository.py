@@ -10,7 +10,7 @@
 Index `due`: `due_shard`, `due_at`. Only orders with something to do and events that are not
 published yet have them, in shards of their own.
 
-Index `lists`: `list_key`, `list_at`: what people look for. See `_list_of`.
+Index `lists`: `list_key`, `list_at`: what people want to see. See `_list_of`.
 
 Every write is conditional. An aggregate is saved under the version it was read with, each status
 under the statuses that `states` lets it come from, `available` under what must be there. What is

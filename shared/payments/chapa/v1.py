@@ -45,7 +45,7 @@ MIN_SECONDS = 0.5
 """No call begins with less time left."""
 IDLE_SECONDS = 20.0
 """A connection unused for longer is not trusted with a POST: a frozen function does not notice
-that the other side closed it, and a POST lost that way looks like one that acted."""
+that the other side closed it, and a POST lost that way may seem to have acted."""
 
 SUCCESS_CODES = frozenset({200, 201, 202})
 """All three occur in fixtures of public clients."""
@@ -417,7 +417,7 @@ class ChapaV1:
             raise _connection_error(error) from None
         except (requests.RequestException, TooLong, ValueError) as error:
             # A body cut short or too long, a wrong encoding or Location. requests raises the
-            # ValueError of a URL in a redirect that it only looks at.
+            # ValueError of a URL in a redirect that it only reads.
             raise ProviderFailed(f"a broken answer ({type(error).__name__})") from None
         if reply.status_code == 401:
             count("ProviderRefusedKey")

@@ -331,7 +331,12 @@ def _applied(aggregate: OrderAggregate, payment: Payment, now: int) -> OrderAggr
         replace(payment, status=PaymentStatus.SUCCEEDED, reason=None, lease_until=0)
     ).record(
         PaymentSucceeded(
-            now, payment.tx_ref, payment.provider_reference, payment.amount, payment.currency
+            now,
+            payment.tx_ref,
+            payment.provider_reference,
+            # What was paid; an operator may accept less than was asked for.
+            payment.amount if payment.paid_amount is None else payment.paid_amount,
+            payment.paid_currency or payment.currency,
         )
     )
     order = aggregate.order

@@ -49,7 +49,10 @@ class OrderPaid(Event):
     tx_ref: TxRef
     amount: Amount
     currency: Currency
-    lines: Annotated[tuple[SoldLine, ...], "what was sold: `sku`, `name`, `quantity` and `unit_price` of each product"]
+    lines: Annotated[
+        tuple[SoldLine, ...],
+        "what was sold: `sku`, `name`, `quantity` and `unit_price` of each product",
+    ]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ RESERVED_SECONDS = 2.0
 """Of each invocation, kept for storing what the provider said and for answering."""
 
 ENOUGH_SECONDS = 3.0
-"""With less time left the provider is not asked: that would only look like an unanswered check."""
+"""With less time left the provider is not asked: that would only count as an unanswered check."""
 
 STALE_TRIES = 6
 """How often one decision is made again because another process wrote the order first."""

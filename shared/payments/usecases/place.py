@@ -30,7 +30,7 @@ MAX_LINES = 90
 MAX_QUANTITY = 10_000
 
 RECENT_ORDERS = 20
-"""Of the customer, among which the order that holds missing units is looked for."""
+"""Of the customer, among which the order that holds missing units is searched."""
 
 
 class Placing(Enum):

@@ -36,7 +36,7 @@ def reconcile(backend: Backend, message: Message) -> None:
     outcomes: dict[str, Outcome] = {}
     for payment in checks.payments_to_check(aggregate, backend.now):
         if not backend.has_time:
-            break  # Our lack of time is not the provider's silence.
+            break  # Our lack of time is not an unanswered check.
         decision = settle(backend, aggregate, payment.tx_ref, paid_too=True)
         aggregate, outcomes[payment.tx_ref] = decision.aggregate, decision.outcome
 
