@@ -95,13 +95,3 @@ def test_order_of_another_user_looks_like_no_order(shop: DeployedShop) -> None:
             seen = shop.payment(tx_ref, user="sara", refresh=refresh)
             assert refused(seen, "payment_not_found")
     assert shop.calls("verify", tx_ref) == []
-
-
-@pytest.mark.parametrize(
-    "route",
-    ["GET /", "GET /orders", "DELETE /orders/x", "PUT /payments", "POST /webhooks",
-     "DELETE /webhooks/chapa", "POST /payments/x/refunds"],
-)  # fmt: skip
-def test_path_without_a_route_is_not_found(shop: DeployedShop, route: str) -> None:
-    response = shop.ask(*route.split(), user="abebe")
-    assert (response.status, response.body) == (404, {"message": "Not Found"})

@@ -1,5 +1,6 @@
 """From an order to a paid order over HTTP, in each way in which a success becomes known."""
 
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -63,26 +64,20 @@ def test_returning_customer_sees_the_payment_although_webhook_and_callback_are_l
     assert shop.calls("callback", tx_ref) == []
 
 
-def test_callback_finds_a_payment_whose_webhook_was_lost(shop: DeployedShop) -> None:
-    shop.chapa.switch(callback="query")
-    sku = shop.product()
-    order_id, tx_ref = shop.begun(sku)
-    shop.chapa.add_fault("webhook", "lost", tx_ref=tx_ref)
-    shop.chapa.pay(tx_ref)
-    assert shop.answered("callback", tx_ref) == [202]
-    shop.await_order(order_id, "paid")
-    assert shop.available(sku) == 8
-
-
-def test_payment_whose_webhook_comes_too_early_is_settled_by_the_worker(
-    shop: DeployedShop,
+@pytest.mark.parametrize(
+    ("webhook", "callback"), [({"kind": "lost"}, "query"), ({"kind": "early", "n": 1}, "none")]
+)
+def test_payment_whose_webhook_was_lost_or_too_early_is_settled_by_the_worker(
+    shop: DeployedShop, webhook: dict[str, Any], callback: str
 ) -> None:
+    shop.chapa.switch(callback=callback)
     sku = shop.product()
     order_id, tx_ref = shop.begun(sku)
-    shop.chapa.add_fault("webhook", "early", tx_ref=tx_ref, n=1)
+    shop.chapa.add_fault("webhook", tx_ref=tx_ref, **webhook)
     shop.chapa.pay(tx_ref)
+    answered = shop.answered("callback" if callback == "query" else "webhook", tx_ref)
+    assert answered == [202 if callback == "query" else 200]
     shop.await_order(order_id, "paid")
-    assert shop.answered("webhook", tx_ref) == [200]
     assert shop.state(order_id) == ("paid", ["succeeded"])
     assert shop.available(sku) == 8
     assert shop.event_names(order_id).count("order.paid") == 1

@@ -74,38 +74,24 @@ def test_signed_hostile_webhook_settles_nothing(
 
 
 def test_signature_is_checked_against_the_bytes_that_were_sent(shop: DeployedShop) -> None:
-    sku = shop.product()
-    order_id, tx_ref = shop.begun(sku)
-    shop.chapa.pay(tx_ref, webhook=False)
+    order_id, tx_ref = shop.begun(shop.product())
     text = '{ "event":"charge.success","tx_ref":"%s","first_name":"ብርቱካን","logo":"https:\\/\\/x" }'
+    shop.chapa.pay(tx_ref, webhook=False)
     body = (text % tx_ref).encode()
-    # API Gateway encodes a body without a content type in base64.
-    response = shop.post_webhook(
-        body, {"x-chapa-signature": sign(body, shop.stack["webhook_secret"])}
-    )
+    signature = sign(body, shop.stack["webhook_secret"])
+    # API Gateway encodes a body without a content type, or of another type, in base64.
+    response = shop.post_webhook(body, {"x-chapa-signature": signature})
     assert (response.status, response.body) == (200, {"outcome": "applied"})
     assert shop.state(order_id) == ("paid", ["succeeded"])
-    assert shop.available(sku) == 8
-
-
-@pytest.mark.parametrize("header", ["x-chapa-signature", "chapa-signature"])
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "application/json",
+    for content_type in (
         "application/json; charset=utf-8",
         "application/octet-stream",
         "application/x-www-form-urlencoded",
         "text/plain",
-    ],
-)
-def test_signed_webhook_is_accepted_with_any_content_type(
-    shop: DeployedShop, header: str, content_type: str
-) -> None:
-    body = body_about("not-ours-ብ")
-    signature = sign(body, shop.stack["webhook_secret"])
-    response = shop.post_webhook(body, {header: signature, "content-type": content_type})
-    assert response.body == {"outcome": "ignored"}
+    ):
+        for header in ("x-chapa-signature", "chapa-signature"):
+            response = shop.post_webhook(body, {header: signature, "content-type": content_type})
+            assert response.body == {"outcome": "duplicate"}
 
 
 def test_secret_is_rotated_without_losing_a_webhook(shop: DeployedShop) -> None:
