@@ -6,7 +6,6 @@ It calls the API as a shop and its customers do, and AWS as an operator does.
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -328,14 +327,12 @@ class Client:
                 yield from ((name, event["message"]) for event in page["events"])
 
     def operate(self, *arguments: str) -> tuple[int, Any, str]:
-        """Run an operator's command on this stack: exit code, JSON document and error text."""
+        """Run the operators' tool on this stack: exit code, JSON document and error text."""
         done = subprocess.run(
-            [sys.executable, "-m", "operators", "--json", *arguments],
-            cwd=ROOT,
+            [str(ROOT / "operate"), *arguments, "--json"],
             env={
                 **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
                 **CREDENTIALS,
-                "PYTHONPATH": "shared",
                 "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
                 "AWS_DEFAULT_REGION": self.stack["region"],
                 "AWS_CONFIG_FILE": os.devnull,
