@@ -4,11 +4,11 @@ import ast
 from pathlib import Path
 
 import pytest
+from samcli.yamlhelper import yaml_parse
 
 from tests.search.scenes import SCENES
 from tests.seeded_bugs.__main__ import table
 from tests.seeded_bugs.bugs import BUGS, Bug
-from tests.template import yaml_parse
 
 ROOT = Path(__file__).parent.parent
 

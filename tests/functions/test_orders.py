@@ -11,7 +11,7 @@ BAD_BODIES: list[Any] = [
     "\ud800",
     b'{"items": [{"sku": "MUG\x00", "quantity": 1}]}',
     b" " * 1_000_000,
-    *({"items": items} for items in (None, [], {}, GOOD, "coffee", [None], ["coffee"], [{}])),
+    *({"items": wrong} for wrong in (None, [], {}, GOOD, "coffee", [None], ["coffee"], [{}])),
     {"items": [{"sku": "MUG"}]},
     {"items": [{"quantity": 1}]},
     {"items": [{"SKU": "MUG", "quantity": 1}]},

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from tests.shop import Shop, http_event
@@ -119,7 +121,7 @@ class TestShortUnits:
     [("unit_price", "15"), ("name", ""), ("available", "2"), ("for_sale", 1), ("currency", "EUR")],
 )
 def test_broken_product_is_named_and_not_called_busy(
-    shop: Shop, attribute: str, value: object
+    shop: Shop, attribute: str, value: Any
 ) -> None:
     shop.table.update_item(
         Key={"pk": "STOCK#MUG", "sk": "STOCK"},

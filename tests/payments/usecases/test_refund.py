@@ -479,7 +479,7 @@ class TestProviderEvents:
         ],
     )
     def test_possible_reversal_stays_until_verify_says_where_the_money_is(
-        self, shop: Shop, kind: Any, details: dict[str, object]
+        self, shop: Shop, kind: Any, details: dict[str, Any]
     ) -> None:
         order_id, tx_ref = reversed_unseen(shop)
         shop.control.add_fault("verify", kind, times=2, **details)

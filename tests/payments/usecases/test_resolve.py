@@ -184,7 +184,7 @@ class TestDismiss:
     ) -> None:
         order_id, tx_ref = shop.begun()
         shop.control.pay(tx_ref, webhook=False)
-        shop.simulator.find(tx_ref).status = status.value  # type: ignore[assignment, union-attr]
+        shop.simulator.find(tx_ref).status = status.value  # type: ignore[union-attr]
         shop.notify(tx_ref)
         assert shop.payment(tx_ref).status is PaymentStatus.REVIEW
         assert decide(shop, tx_ref, DISMISS).status is status

@@ -92,7 +92,7 @@ class Thing(BaseModel):
 
 
 GOOD = '{"name": "mug", "quantity": 1}'
-BODIES = [
+BODIES: list[str | bytes] = [
     "",
     SECRET,
     f'{{"name": "{SECRET}',
