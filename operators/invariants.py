@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from payments.aws.repository import aggregate_in, event_in, plain, product_in
 from payments.domain.aggregate import Event, OrderAggregate
-from payments.domain.events import RefundResolved
+from payments.domain.events import PaymentReview, RefundResolved
 from payments.domain.ids import order_id_of
 from payments.domain.records import Payment, Refund
 from payments.domain.states import (
@@ -329,12 +329,17 @@ def _not_at_chapa(order: StoredOrder, confirmed: Mapping[str, Confirmed]) -> Ite
         for event in order.events
         if isinstance(event, RefundResolved) and event.decision == "settle"
     }
+    reviewed = {event.tx_ref for event in order.events if isinstance(event, PaymentReview)}
     for payment in order.aggregate.payments:
         if payment.status not in ACCOUNTED_FOR - {PaymentStatus.REVIEW} or payment.accepted_by:
             continue
         name = f"payment {payment.tx_ref}"
         at_chapa = confirmed.get(payment.tx_ref)
-        if at_chapa is None or at_chapa.amount != (payment.paid_amount or payment.amount):
+        # Of a payment that was in review the amount was in question, and an operator or Chapa's
+        # refund has ended that.
+        settled = payment.tx_ref in reviewed and payment.status is not PaymentStatus.SUCCEEDED
+        paid = payment.paid_amount or payment.amount
+        if at_chapa is None or (at_chapa.amount != paid and not settled):
             yield f"{name} is {payment.status.value}, but at Chapa it is {at_chapa}"
             continue
         done = sum(

@@ -324,18 +324,19 @@ class World(Shop):
             messages += 1
         return messages
 
-    def next_due(self) -> int | None:
+    def next_due(self, since: int) -> int | None:
         """When something is due that may still change by itself; None at rest.
 
         Only an operator ends a review, and Chapa need not answer today what it did not answer
-        for a day: such checks go on at rest.
+        for a day after `since`: such checks go on at rest.
         """
-        return min(filter(None, map(self._next_due_of, self.aggregates())), default=None)
+        times = (self._next_due_of(aggregate, since) for aggregate in self.aggregates())
+        return min(filter(None, times), default=None)
 
-    def _next_due_of(self, aggregate: OrderAggregate) -> int | None:
+    def _next_due_of(self, aggregate: OrderAggregate, since: int) -> int | None:
         records: list[Payment | Refund] = [*aggregate.payments, *aggregate.refunds]
         for record in records:
-            silent = self.now - (record.unanswered_since or self.now)
+            silent = self.now - max(since, record.unanswered_since or self.now)
             in_review = record.status in {PaymentStatus.REVIEW, RefundStatus.REVIEW}
             if in_review or silent > self.backend.rules.unanswered_after:
                 aggregate = aggregate.put(replace(record, check_at=None))
@@ -346,8 +347,9 @@ class World(Shop):
     def pass_time(self, until: int | None = None) -> int:
         """Let schedule and worker run until the shop is at rest. Returns the number of sweeps."""
         self.work()
+        since = self.now
         for sweeps in range(self.max_sweeps):
-            due = self.next_due()
+            due = self.next_due(since)
             if due is None or (until is not None and due > until):
                 if until is not None:
                     self._wait(until)
