@@ -26,7 +26,7 @@ from tests.contract import PATH, complaints
 from tests.depth import depth
 from tests.journeys.shop import CUSTOMER, DeployedShop
 
-REQUESTS = depth(6, 200)
+REQUESTS = depth(12, 200)
 """Random requests of each operation; the limits of its fields add some dozens."""
 
 WEBHOOKS = depth(150, 800)
@@ -205,7 +205,7 @@ def test_customer_requests_get_responses_of_the_contract(shop: DeployedShop) -> 
             "body.items[*].sku": [*IN_EXAMPLES, sku, "no-such-product"],
             "path.order_id": [order_id for order_id, _ in begun],
             "path.tx_ref": [tx_ref for _, tx_ref in begun],
-            "body.order_id": orders,
+            "body.order_id": [*reversed(orders), begun[0][0]],
             **{f"body.customer.{field}": [value] for field, value in CUSTOMER.items()},
         },
         token=shop.stack["users"]["abebe"]["token"],
