@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 from payments.chapa.signature import sign
-from payments.states import PaymentStatus
+from payments.domain.states import PaymentStatus
 
 CUSTOMER = {
     "first_name": "Derartu",
