@@ -7,11 +7,13 @@ from tests.shop import Shop, http_event
 
 GOOD = {"sku": "MUG", "quantity": 1}
 
+BAD_ITEMS: list[Any] = [None, [], {}, GOOD, "coffee", [None], ["coffee"], [{}]]
+
 BAD_BODIES: list[Any] = [
     "\ud800",
     b'{"items": [{"sku": "MUG\x00", "quantity": 1}]}',
     b" " * 1_000_000,
-    *({"items": wrong} for wrong in (None, [], {}, GOOD, "coffee", [None], ["coffee"], [{}])),
+    *({"items": items} for items in BAD_ITEMS),
     {"items": [{"sku": "MUG"}]},
     {"items": [{"quantity": 1}]},
     {"items": [{"SKU": "MUG", "quantity": 1}]},
