@@ -23,6 +23,7 @@ from operators.invariants import overdue, violations
 from operators.stack import NoLocalStackError, Stack, use_local
 from payments.aws.queue import Message
 from payments.aws.repository import OWED_LIST, REVIEW_LIST, UNANSWERED_LIST
+from payments.domain.answers import Said
 from payments.domain.ids import is_order_id, order_id_of
 from payments.domain.money import parse_amount
 from payments.errors import ConfigurationError, OrderNotFound, PaymentsError
@@ -32,6 +33,7 @@ from payments.usecases.reconcile import reconcile
 from payments.usecases.refund import RefundDecision
 from payments.usecases.resolve import PaymentDecision
 from payments.usecases.resolve import resolve as resolve_payment
+from payments.usecases.settle import apply
 
 REFUSED, COULD_NOT_ASK = 1, 2
 
@@ -147,12 +149,14 @@ def list_(
 def check(tx_ref: TxRef) -> None:
     """Ask Chapa about a payment now, also a paid one, and apply the answer."""
     backend = Session.stack.backend
-    order_id = backend.find(tx_ref).order.order_id
-    reconcile(backend, Message(order_id, tx_ref))
-    payment = backend.find(tx_ref).payment(tx_ref)
+    aggregate = backend.find(tx_ref)
+    payment = aggregate.payment(tx_ref)
     assert payment is not None  # noqa: S101 - it was found
-    _print(views.payment_details(payment))
-    if payment.unanswered_since is not None:
+    answer = backend.provider(payment).verify(payment, backend.time_left)
+    apply(backend, aggregate, tx_ref, answer)
+    reconcile(backend, Message(aggregate.order.order_id))
+    _print(views.payment_details(backend.find(tx_ref).payment(tx_ref) or payment))
+    if answer.said is Said.UNKNOWN:
         print("Chapa gave no usable answer. It is asked again.", file=sys.stderr)
         raise typer.Exit(COULD_NOT_ASK)
 

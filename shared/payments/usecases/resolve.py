@@ -2,6 +2,7 @@
 
 from enum import Enum
 
+from payments.aws.queue import Message
 from payments.aws.repository import Stale
 from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
@@ -56,7 +57,7 @@ def resolve(
             case PaymentDecision.DISMISS:
                 after = decisions.dismiss(aggregate, payment, said, by, words, backend.now)
         try:
-            return _payment(backend.save(aggregate, after), tx_ref)
+            saved = backend.save(aggregate, after)
         except Stale:
             aggregate = backend.find(tx_ref)
         except OutOfStock as error:
@@ -65,6 +66,10 @@ def resolve(
                 tx_ref=tx_ref,
                 skus=error.members["skus"],
             ) from None
+        else:
+            # The worker sends a refund, or ends an order whose time is over.
+            backend.queue.send(Message(saved.order.order_id), 0)
+            return _payment(saved, tx_ref)
     raise AssertionError("unreachable")
 
 
