@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 
 # Settings of the caller that would put packages elsewhere.
 unset VIRTUAL_ENV PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_USER PIP_TARGET PIP_PREFIX UV_PYTHON
+# Trust what the machine trusts: a company's proxy may have a certificate of its own.
+export UV_SYSTEM_CERTS=true
 
 uv_version=0.13.9
 own_uv=.sandbox/uv
