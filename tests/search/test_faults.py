@@ -130,8 +130,10 @@ def complaints(call: Call, use: Use, case: Case, cell: Cell, well: Cell) -> Iter
     unknown = means in UNKNOWN or (means is Means.UNTRUE and case.kind != "wrong_amount")
     if unknown and _moved(cell.before, now):
         yield f"unknown, and the order moved: {cell.before} → {now}"
+    # A fault that happens once, before the cancel, is not the last word.
+    says_it_last = means is Means.PENDING and (use.fault_after or cell.after_27_hours)
     closes = [*zip(cell.before.payments, now.payments, strict=False)]
-    if means is Means.PENDING and {("pending", "closed"), ("failed", "closed")} & {*closes}:
+    if says_it_last and {("pending", "closed"), ("failed", "closed")} & {*closes}:
         yield f"Chapa says pending, and the payment was closed at once: {cell.before} → {now}"
     if means is Means.NO_ANSWER and not _same_or_closing(cell.before.payments, now.payments):
         yield f"unknown, and the payment moved: {cell.before} → {now}"
@@ -172,6 +174,8 @@ def _may_receive(call: Call, use: Use, case: Case, well: Cell) -> str | tuple[st
             return "503 provider_unavailable, again in 5 s"
         case "verify" | "cancel" if use.act is cancel and unanswered:
             return "202"
+        case "verify" if use.act is cancel and case.means is Means.PENDING:
+            return ("202", "409 order_paid")
         case "verify" | "cancel" if use.act is cancel:
             return ("200", "409 order_paid", "409 order_in_review")
         case "verify" if use.act is initialize:
