@@ -28,7 +28,7 @@ RESERVED_SECONDS = 2.0
 
 ENOUGH_SECONDS = 8.0
 """With less time left the provider is not asked: each of three tries would get less than two
-seconds, and that would only look like an unanswered check."""
+seconds, and that would only count as an unanswered check."""
 
 STALE_TRIES = 6
 """How often one decision is made again because another process wrote the order first."""

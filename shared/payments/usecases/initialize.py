@@ -139,8 +139,8 @@ def _begin(backend: Backend, aggregate: OrderAggregate, tx_ref: str) -> Checkout
             pause = RETRY_SECONDS * 2 ** (len(aggregate.payments) - 1)
             error.retry_after = min(pause, MAX_RETRY_SECONDS)
         raise
-    except (ConfigurationError, Unavailable):
-        _release(backend, aggregate, tx_ref, "our configuration", acted=False)
+    except (ConfigurationError, Unavailable) as error:
+        _release(backend, aggregate, tx_ref, str(error), acted=False)
         raise
     except Exception:
         _release(backend, aggregate, tx_ref, "an error of ours", acted=True)

@@ -133,7 +133,9 @@ def test_broken_answer_leaves_it_open_whether_chapa_acted_and_is_not_repeated(
     assert not slept
 
 
-UNAVAILABLE = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nRetry-After: 3600\r\n\r\n"
+UNAVAILABLE = (
+    b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nRetry-After: 3600\r\nConnection: close\r\n\r\n"
+)
 
 
 @pytest.mark.parametrize("call", ["verify", "verify_refund"])
