@@ -21,8 +21,8 @@ from rich.console import Console
 from operators import views
 from operators.invariants import overdue, violations
 from operators.stack import NoLocalStackError, Stack, use_local
+from payments.aws.items import OWED_LIST, REVIEW_LIST, UNANSWERED_LIST
 from payments.aws.queue import Message
-from payments.aws.repository import OWED_LIST, REVIEW_LIST, UNANSWERED_LIST
 from payments.domain.answers import Said
 from payments.domain.ids import is_order_id, order_id_of
 from payments.domain.money import parse_amount

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from payments.aws.repository import aggregate_in, event_in, plain, product_in
+from payments.aws.items import aggregate_in, event_in, plain, product_in
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.events import PaymentReview, RefundResolved
 from payments.domain.ids import order_id_of

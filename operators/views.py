@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from payments.aws.repository import Product
+from payments.aws.items import Product
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.money import format_amount
 from payments.domain.records import Payment, Refund

@@ -28,6 +28,7 @@ MODULES = (
     "domain.money",
     "domain.refunds",
     "domain.states",
+    "aws.items",
     "aws.repository",
     "chapa.signature",
 )

@@ -20,8 +20,9 @@ import boto3
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from operators.invariants import ClientView, Confirmed, violations
+from payments.aws.items import CATALOGUE_LIST
 from payments.aws.queue import Queue
-from payments.aws.repository import CATALOGUE_LIST, Repository
+from payments.aws.repository import Repository
 from payments.aws.secrets import SecretStore
 from payments.chapa import signature
 from payments.chapa.v1 import READ_RETRIES, ChapaV1

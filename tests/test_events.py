@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from payments.aws.repository import EventKey
+from payments.aws.items import EventKey
 from payments.domain import decisions, events
 from payments.domain.aggregate import Event
 from payments.domain.events import EVENTS, SoldLine, details, event_from

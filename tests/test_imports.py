@@ -37,7 +37,7 @@ AVAILABLE = {"pydantic", "requests", "aws_lambda_powertools", "urllib3", "boto3"
 USERS = {
     "requests": {"chapa.v1", "chapa.http"},
     "urllib3": {"chapa.v1", "chapa.http"},
-    "boto3": {"aws.repository", "usecases.backend", "usecases.publish"},
+    "boto3": {"aws.items", "usecases.backend", "usecases.publish"},
 }
 
 

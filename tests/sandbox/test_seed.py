@@ -5,7 +5,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from payments.aws.repository import Product, Repository
+from payments.aws.items import Product
+from payments.aws.repository import Repository
 from sandbox.seed import seed
 from tests.shop import create_table
 

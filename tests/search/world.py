@@ -23,8 +23,8 @@ from urllib3.exceptions import NewConnectionError
 
 from operators.invariants import ClientView, read
 from payments.aws.bus import Bus
+from payments.aws.items import aggregate_in, plain
 from payments.aws.queue import read_message
-from payments.aws.repository import aggregate_in, plain
 from payments.chapa import signature
 from payments.domain import checks
 from payments.domain.aggregate import OrderAggregate

@@ -30,7 +30,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from payments.aws.repository import REVIEW_LIST, Repository
+from payments.aws.items import REVIEW_LIST
+from payments.aws.repository import Repository
 from sandbox.client import Client, TooLate, until
 from sandbox.listener import Listener
 from sandbox.stack import STATE, Stack, StackError

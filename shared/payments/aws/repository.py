@@ -1,16 +1,4 @@
-"""Orders, payments, refunds, event log and catalogue in one DynamoDB table.
-
-    pk             sk                     what
-    ORDER#<id>     ORDER                  the order; its `version` guards everything under the key
-    ORDER#<id>     PAYMENT#<tx_ref>       one attempt to pay it
-    ORDER#<id>     REFUND#<refund_id>     money owed back, or goods taken back
-    ORDER#<id>     EVENT#<number>         one event; only its mark ever changes
-    STOCK#<sku>    STOCK                  a product: name, price, `for_sale`, `stocked`, `available`
-
-Index `due`: `due_shard`, `due_at`. Only orders with something to do and events that are not
-published yet have them, in shards of their own.
-
-Index `lists`: `list_key`, `list_at`: what people want to see. See `_list_of`.
+"""Orders, payments, refunds, event log and catalogue in one DynamoDB table; `items` has its layout.
 
 Every write is conditional. An aggregate is saved under the version it was read with, each status
 under the statuses that `states` lets it come from, `available` under what must be there. What is
@@ -19,40 +7,48 @@ saved is the difference, attribute by attribute, never a stale copy of the whole
 
 import random
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
-from decimal import Decimal
-from enum import Enum
+from dataclasses import replace
 from itertools import batched
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from payments.aws.items import (
+    CATALOGUE_LIST,
+    DUE_SHARDS,
+    EMPTY_PRODUCT,
+    ORDER_SK,
+    STOCK_PREFIX,
+    EventKey,
+    Product,
+    aggregate_in,
+    deserialize,
+    event_item,
+    event_key,
+    event_of,
+    item_of,
+    order_key,
+    order_of,
+    plain,
+    product_in,
+    record_key,
+    serialize,
+    stock_key,
+)
 from payments.domain.aggregate import Event, OrderAggregate
-from payments.domain.events import details, event_from
-from payments.domain.money import CURRENCIES
-from payments.domain.records import Line, Order, Payment, Refund
+from payments.domain.records import Order, Payment, Refund
 from payments.domain.states import (
-    OPEN_REFUNDS,
     ORDER_MOVES,
     PAYMENT_MOVES,
     REFUND_MOVES,
-    OrderStatus,
-    PaymentStatus,
-    RefundStatus,
     sources,
 )
 from payments.errors import Busy, CatalogueError, OutOfStock, UnknownSku
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-DUE_SHARDS = 8
-"""Partitions of the due index: one takes 1,000 writes a second, so all take 8,000."""
 
 CONFLICT_TRIES = 8
 """Tries of one transaction against others that hold the same items at the same moment."""
@@ -74,34 +70,9 @@ QUEUED_SECONDS = 900
 
 MAX_QUEUED_SECONDS = 6 * 3600
 
-_ORDER = "ORDER"
-_STOCK = "STOCK#"
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
-
 
 class Stale(Exception):
     """Another process wrote first: read again, decide again."""
-
-
-@dataclass(frozen=True)
-class Product:
-    sku: str
-    name: str
-    unit_price: int
-    currency: str
-    stocked: int
-    """Units that were put in; changes only when an operator adds or removes units."""
-    available: int
-    for_sale: bool
-
-
-class EventKey(NamedTuple):
-    """Names one event: numbers count from 1 within each order, without a gap."""
-
-    order_id: str
-    number: int
 
 
 class DueOrder(NamedTuple):
@@ -137,25 +108,25 @@ class Repository:
     def read(self, order_id: str) -> OrderAggregate | None:
         """The order with its payments and refunds, as one strongly consistent read shows them."""
         # Events sort before all else under the key, so that this read skips them.
-        return aggregate_in(self._query(order_id, "sk >= :sk", {":sk": _ORDER}))
+        return aggregate_in(self._query(order_id, "sk >= :sk", {":sk": ORDER_SK}))
 
     def read_with_events(self, order_id: str) -> tuple[OrderAggregate, list[Event]] | None:
         items = list(self._query(order_id))
         aggregate = aggregate_in(items)
         if aggregate is None:
             return None
-        return aggregate, [_event(item) for item in items if item["sk"].startswith("EVENT#")]
+        return aggregate, [event_of(item) for item in items if item["sk"].startswith("EVENT#")]
 
     def products(self, skus: Iterable[str]) -> dict[str, Product]:
         """Those of the SKUs that the catalogue has. Raises CatalogueError or Busy."""
-        keys = [_stock_key(sku) for sku in skus]
+        keys = [stock_key(sku) for sku in skus]
         products = (product_in(item) for item in self._batch_get(keys))
         return {product.sku: product for product in products}
 
     def orders(self, order_ids: Iterable[str]) -> list[Order]:
         """Those of the orders that exist, without their payments. Raises Busy."""
-        keys = [_key(order_id, _ORDER) for order_id in order_ids]
-        return [_order(item) for item in self._batch_get(keys)]
+        keys = [order_key(order_id) for order_id in order_ids]
+        return [order_of(item) for item in self._batch_get(keys)]
 
     def _batch_get(self, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for some in batched(keys, 100, strict=False):
@@ -184,8 +155,7 @@ class Repository:
         saved = replace(after, order=order, new_events=())
         writes = [
             self._order_write(before.order if before else None, order),
-            *self._payment_writes(before, after),
-            *self._refund_writes(before, after),
+            *self._record_writes(before, after),
             *self._event_writes(after),
             *self._stock_writes(before, saved),
         ]
@@ -198,13 +168,13 @@ class Repository:
         Outside the version, since it decides nothing: it only spares the provider.
         """
         return self._update_if(
-            _key(order_id, f"PAYMENT#{tx_ref}"),
+            order_key(order_id, f"PAYMENT#{tx_ref}"),
             UpdateExpression="SET checked_at = :now",
             ConditionExpression="attribute_exists(pk) AND "
             "(attribute_not_exists(checked_at) OR checked_at <= :then)",
             ExpressionAttributeValues={
-                ":now": _serialize(now),
-                ":then": _serialize(now - every),
+                ":now": serialize(now),
+                ":then": serialize(now - every),
             },
         )
 
@@ -220,14 +190,14 @@ class Repository:
         """
         pause = min(QUEUED_SECONDS * 2**due.queued, MAX_QUEUED_SECONDS)
         return self._update_if(
-            _key(due.order_id, _ORDER),
+            order_key(due.order_id),
             UpdateExpression="SET due_at = :later, queued = :more",
             ConditionExpression="due_at = :due AND queued = :queued",
             ExpressionAttributeValues={
-                ":later": _serialize(now + pause),
-                ":more": _serialize(due.queued + 1),
-                ":due": _serialize(due.due_at),
-                ":queued": _serialize(due.queued),
+                ":later": serialize(now + pause),
+                ":more": serialize(due.queued + 1),
+                ":due": serialize(due.due_at),
+                ":queued": serialize(due.queued),
             },
         )
 
@@ -240,19 +210,19 @@ class Repository:
     def touch_event(self, event: EventKey, now: int) -> bool:
         """Send an overdue event down the table's stream again; False when that was done already."""
         return self._update_if(
-            _event_key(event),
+            event_key(event),
             UpdateExpression="SET due_at = :later",
             ConditionExpression="attribute_exists(due_shard) AND due_at <= :now",
             ExpressionAttributeValues={
-                ":now": _serialize(now),
-                ":later": _serialize(now + self._republish_after),
+                ":now": serialize(now),
+                ":later": serialize(now + self._republish_after),
             },
         )
 
     def unmark_event(self, event: EventKey) -> bool:
         """The event is published; False when that was known already."""
         return self._update_if(
-            _event_key(event),
+            event_key(event),
             UpdateExpression="REMOVE due_shard, due_at",
             ConditionExpression="attribute_exists(due_shard)",
         )
@@ -263,7 +233,7 @@ class Repository:
             TableName=self._table,
             IndexName="lists",
             KeyConditionExpression="list_key = :list",
-            ExpressionAttributeValues={":list": _serialize(list_key)},
+            ExpressionAttributeValues={":list": serialize(list_key)},
             ScanIndexForward=False,
             PaginationConfig={"MaxItems": limit} if limit else {},
         )
@@ -277,7 +247,7 @@ class Repository:
         pages = self._client.get_paginator("scan").paginate(
             TableName=self._table,
             FilterExpression="provider_reference = :ref OR provider_refund_id = :ref",
-            ExpressionAttributeValues={":ref": _serialize(reference)},
+            ExpressionAttributeValues={":ref": serialize(reference)},
             ProjectionExpression="pk",
         )
         for page in pages:
@@ -307,11 +277,11 @@ class Repository:
         }
         values = {key: value for key, value in given.items() if value is not None}
         changes = {"sku": sku, "list_key": CATALOGUE_LIST, "list_at": sku} | values
-        key = _stock_key(sku)
-        product_in(plain(key) | _EMPTY_PRODUCT | values)  # Before anything is written.
+        key = stock_key(sku)
+        product_in(plain(key) | EMPTY_PRODUCT | values)  # Before anything is written.
         if None not in (name, unit_price, currency):
             with suppress(self._client.exceptions.ConditionalCheckFailedException):
-                self._client.put_item(**self._put(key, _EMPTY_PRODUCT | changes)["Put"])
+                self._client.put_item(**self._put(key, EMPTY_PRODUCT | changes)["Put"])
         sets = ", ".join(f"#{field} = :{field}" for field in changes)
         values_given = {f":{field}": value for field, value in changes.items()}
         values_given |= {":add": add, ":taken": max(0, -add), ":number": "N"}
@@ -322,7 +292,7 @@ class Repository:
             "ConditionExpression": "attribute_type(stocked, :number)"
             " AND attribute_type(available, :number) AND available >= :taken",
             "ExpressionAttributeNames": {f"#{field}": field for field in changes},
-            "ExpressionAttributeValues": {k: _serialize(v) for k, v in values_given.items()},
+            "ExpressionAttributeValues": {k: serialize(v) for k, v in values_given.items()},
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         try:
@@ -354,8 +324,8 @@ class Repository:
                 IndexName="due",
                 KeyConditionExpression="due_shard = :shard AND due_at <= :now",
                 ExpressionAttributeValues={
-                    ":shard": _serialize(f"{prefix}#{shard}"),
-                    ":now": _serialize(now),
+                    ":shard": serialize(f"{prefix}#{shard}"),
+                    ":now": serialize(now),
                 },
             )
             for page in pages:
@@ -368,67 +338,44 @@ class Repository:
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression=" AND ".join(filter(None, ["pk = :pk", condition])),
-            ExpressionAttributeValues={name: _serialize(value) for name, value in names.items()},
+            ExpressionAttributeValues={name: serialize(value) for name, value in names.items()},
             ConsistentRead=True,
         )
         for page in pages:
-            for raw in page["Items"]:
-                yield plain(raw)
+            yield from map(plain, page["Items"])
 
     def _order_write(self, before: Order | None, after: Order) -> dict[str, Any]:
-        key = _key(after.order_id, _ORDER)
+        key = record_key(after.order_id, after)
         if before is None:
-            return self._put(key, _order_item(after))
+            return self._put(key, item_of(after))
         conditions: dict[str, list[Any]] = {"version": [before.version]}
         if after.status is not before.status:
-            conditions["status"] = sources(ORDER_MOVES, after.status)
+            conditions["status"] = _may_come_from(before, after)
         # A sweep may have changed these since the read, without a new version: always write them.
-        old = _order_item(before) | {"due_at": None, "queued": None}
-        return self._update(key, old, _order_item(after), conditions)
+        old = item_of(before) | {"due_at": None, "queued": None}
+        return self._update(key, old, item_of(after), conditions)
 
-    def _payment_writes(
+    def _record_writes(
         self, before: OrderAggregate | None, after: OrderAggregate
     ) -> Iterator[dict[str, Any]]:
-        for payment in after.payments:
-            key = _key(after.order.order_id, f"PAYMENT#{payment.tx_ref}")
-            old = before.payment(payment.tx_ref) if before else None
+        """Payments and refunds that are new or have changed."""
+        pairs: list[tuple[Payment | Refund | None, Payment | Refund]] = []
+        pairs += [(before.payment(p.tx_ref) if before else None, p) for p in after.payments]
+        pairs += [(before.refund(r.refund_id) if before else None, r) for r in after.refunds]
+        for old, new in pairs:
+            key = record_key(after.order.order_id, new)
             if old is None:
-                yield self._put(key, _payment_item(payment))
-            elif payment != old:
-                moved = payment.status is not old.status
-                froms = sources(PAYMENT_MOVES, payment.status) if moved else [old.status.value]
-                yield self._update(
-                    key, _payment_item(old), _payment_item(payment), {"status": froms}
-                )
-
-    def _refund_writes(
-        self, before: OrderAggregate | None, after: OrderAggregate
-    ) -> Iterator[dict[str, Any]]:
-        for refund in after.refunds:
-            key = _key(after.order.order_id, f"REFUND#{refund.refund_id}")
-            old = before.refund(refund.refund_id) if before else None
-            if old is None:
-                yield self._put(key, _refund_item(refund))
-            elif refund != old:
-                moved = refund.status is not old.status
-                froms = sources(REFUND_MOVES, refund.status) if moved else [old.status.value]
-                yield self._update(key, _refund_item(old), _refund_item(refund), {"status": froms})
+                yield self._put(key, item_of(new))
+            elif new != old:
+                conditions = {"status": _may_come_from(old, new)}
+                yield self._update(key, item_of(old), item_of(new), conditions)
 
     def _event_writes(self, after: OrderAggregate) -> Iterator[dict[str, Any]]:
         order = after.order
         for number, event in enumerate(after.new_events, start=order.event_count + 1):
-            yield self._put(
-                _event_key(EventKey(order.order_id, number)),
-                {
-                    "name": event.name,
-                    "at": event.at,
-                    "details": details(event),
-                    "order_id": order.order_id,
-                    "number": number,
-                    "due_shard": _due_shard("EVENTS", order.order_id),
-                    "due_at": event.at + self._republish_after,
-                },
-            )
+            key = event_key(EventKey(order.order_id, number))
+            due_at = event.at + self._republish_after
+            yield self._put(key, event_item(order.order_id, number, event, due_at))
 
     def _stock_writes(
         self, before: OrderAggregate | None, after: OrderAggregate
@@ -451,10 +398,10 @@ class Repository:
             yield {
                 "Update": {
                     "TableName": self._table,
-                    "Key": _stock_key(line.sku),
+                    "Key": stock_key(line.sku),
                     "UpdateExpression": "ADD available :units",
                     "ConditionExpression": " AND ".join(conditions),
-                    "ExpressionAttributeValues": {k: _serialize(v) for k, v in values.items()},
+                    "ExpressionAttributeValues": {k: serialize(v) for k, v in values.items()},
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
@@ -463,7 +410,7 @@ class Repository:
         return {
             "Put": {
                 "TableName": self._table,
-                "Item": key | {name: _serialize(value) for name, value in item.items()},
+                "Item": key | {name: serialize(value) for name, value in item.items()},
                 "ConditionExpression": "attribute_not_exists(pk)",
             }
         }
@@ -485,7 +432,7 @@ class Repository:
 
         def value_of(value: Any) -> str:
             placeholder = f":v{len(values)}"
-            values[placeholder] = _serialize(value)
+            values[placeholder] = serialize(value)
             return placeholder
 
         changed = [name for name, value in new.items() if old.get(name) != value]
@@ -533,6 +480,19 @@ class Repository:
         raise Busy(why_not, retry_after=1)
 
 
+def _may_come_from(old: Order | Payment | Refund, new: Order | Payment | Refund) -> list[str]:
+    """The stored statuses over which `new` may be written."""
+    if new.status is old.status:
+        return [old.status.value]
+    match new:
+        case Order():
+            return sources(ORDER_MOVES, new.status)
+        case Payment():
+            return sources(PAYMENT_MOVES, new.status)
+        case Refund():
+            return sources(REFUND_MOVES, new.status)
+
+
 def _raise_failed_condition(writes: list[dict[str, Any]], reasons: list[dict[str, Any]]) -> None:
     """Raise why the transaction can never succeed; return when a repetition may."""
     short: list[str] = []
@@ -540,7 +500,7 @@ def _raise_failed_condition(writes: list[dict[str, Any]], reasons: list[dict[str
         code = reason.get("Code")
         if code == "ConditionalCheckFailed":
             change = write.get("Update")
-            if change is None or not change["Key"]["pk"]["S"].startswith(_STOCK):
+            if change is None or not change["Key"]["pk"]["S"].startswith(STOCK_PREFIX):
                 raise Stale
             short.append(_short_of(change, reason.get("Item")))
         elif code not in PASSING:
@@ -551,174 +511,11 @@ def _raise_failed_condition(writes: list[dict[str, Any]], reasons: list[dict[str
 
 def _short_of(change: Mapping[str, Any], item: Mapping[str, Any] | None) -> str:
     """The SKU whose units cannot be taken. Raises Stale when only the price changed."""
-    sku = str(change["Key"]["pk"]["S"]).removeprefix(_STOCK)
+    sku = str(change["Key"]["pk"]["S"]).removeprefix(STOCK_PREFIX)
     taken = change["ExpressionAttributeValues"].get(":taken")
     product = product_in(plain(item)) if item else None
     if taken is None:
         raise CatalogueError(f"Product {sku} is gone, but orders hold units of it.", sku=sku)
-    if product and product.for_sale and product.available >= _deserialize(taken):
+    if product and product.for_sale and product.available >= deserialize(taken):
         raise Stale
     return sku  # Sold out, or it left the catalogue.
-
-
-def _key(order_id: str, sk: str) -> dict[str, Any]:
-    return {"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": sk}}
-
-
-def _event_key(event: EventKey) -> dict[str, Any]:
-    return _key(event.order_id, f"EVENT#{event.number:06d}")
-
-
-def _stock_key(sku: str) -> dict[str, Any]:
-    return {"pk": {"S": f"{_STOCK}{sku}"}, "sk": {"S": "STOCK"}}
-
-
-def customer_list(user_id: str) -> str:
-    return f"CUSTOMER#{user_id}"
-
-
-def day_list(at: int) -> str:
-    """The payments of a day, UTC."""
-    return f"PAID#{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
-
-
-REVIEW_LIST = "REVIEW"
-OWED_LIST = "OWED"
-UNANSWERED_LIST = "UNANSWERED"
-CATALOGUE_LIST = "CATALOGUE"
-
-
-def _list_of(record: Order | Payment | Refund) -> str | None:
-    """The one list that a record stands in. What needs a person comes first."""
-    match record:
-        case Order():
-            return customer_list(record.user_id)
-        case Payment(status=PaymentStatus.REVIEW) | Refund(status=RefundStatus.REVIEW):
-            return REVIEW_LIST
-        case Payment() | Refund() if record.unanswered_since is not None:
-            return UNANSWERED_LIST
-        case Refund():
-            return OWED_LIST if record.status in OPEN_REFUNDS else None
-        case Payment():
-            return day_list(record.paid_at) if record.paid_at is not None else None
-
-
-def _item(record: Order | Payment | Refund, list_at: int) -> dict[str, Any]:
-    """What is stored of a record. None values are not stored."""
-    item = {
-        name: value.value if isinstance(value, Enum) else value
-        for name, value in asdict(record).items()
-        if value is not None
-    }
-    if (list_key := _list_of(record)) is not None:
-        item |= {"list_key": list_key, "list_at": f"{list_at:012d}"}
-    return item
-
-
-def _order_item(order: Order) -> dict[str, Any]:
-    item = _item(order, order.created_at)
-    if order.due_at is not None:
-        item["due_shard"] = _due_shard("DUE", order.order_id)
-    return item
-
-
-def _payment_item(payment: Payment) -> dict[str, Any]:
-    return _item(payment, payment.paid_at or payment.created_at)
-
-
-def _refund_item(refund: Refund) -> dict[str, Any]:
-    return _item(refund, refund.created_at)
-
-
-def _due_shard(prefix: str, order_id: str) -> str:
-    return f"{prefix}#{zlib.crc32(order_id.encode()) % DUE_SHARDS}"
-
-
-def plain(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """An item out of DynamoDB's JSON."""
-    return {name: _whole(_deserialize(value)) for name, value in raw.items()}
-
-
-def _whole(value: Any) -> Any:
-    """Our numbers are whole; DynamoDB returns decimals."""
-    match value:
-        case Decimal() if value == value.to_integral_value():
-            return int(value)
-        case dict():
-            return {key: _whole(inner) for key, inner in value.items()}
-        case list():
-            return [_whole(inner) for inner in value]
-        case _:
-            return value
-
-
-def product_in(item: Mapping[str, Any]) -> Product:
-    """The product that an item holds. Raises CatalogueError that names what is wrong with it."""
-    sku = str(item["pk"]).removeprefix(_STOCK)
-    for name, (kind, fits) in _PRODUCT_FIELDS.items():
-        if type(item.get(name)) is not kind or not fits(item[name]):
-            raise CatalogueError(f"Product {sku}: `{name}` is missing or wrong.", sku=sku)
-    return Product(sku=sku, **{name: item[name] for name in _PRODUCT_FIELDS})
-
-
-_PRODUCT_FIELDS: Mapping[str, tuple[type, Callable[[Any], bool]]] = {
-    "name": (str, bool),
-    "unit_price": (int, lambda price: price > 0),
-    "currency": (str, CURRENCIES.__contains__),
-    "stocked": (int, lambda _: True),
-    "available": (int, lambda _: True),
-    "for_sale": (bool, lambda _: True),
-}
-
-_EMPTY_PRODUCT = {
-    "name": "-",
-    "unit_price": 1,
-    "currency": "ETB",
-    "stocked": 0,
-    "available": 0,
-    "for_sale": True,
-}
-
-
-def event_in(image: Mapping[str, Any]) -> tuple[EventKey, Event]:
-    """An event as the table's stream carries it. Raises when it is none."""
-    item = plain(image)
-    return EventKey(item["order_id"], item["number"]), _event(item)
-
-
-def _event(item: Mapping[str, Any]) -> Event:
-    return event_from(item["name"], item["at"], item["details"])
-
-
-def _record[R: (Order, Payment, Refund)](kind: type[R], item: Mapping[str, Any], **more: Any) -> R:
-    known = {f.name for f in fields(kind)}
-    return kind(**{k: v for k, v in item.items() if k in known} | more)
-
-
-def _order(item: Mapping[str, Any]) -> Order:
-    return _record(
-        Order,
-        item,
-        status=OrderStatus(item["status"]),
-        lines=tuple(Line(**line) for line in item["lines"]),
-    )
-
-
-def aggregate_in(items: Iterable[Mapping[str, Any]]) -> OrderAggregate | None:
-    """The aggregate that the items under one order's key make; None without the order itself."""
-    order: Order | None = None
-    payments: list[Payment] = []
-    refunds: list[Refund] = []
-    for item in items:
-        match item["sk"].split("#")[0]:
-            case "ORDER":
-                order = _order(item)
-            case "PAYMENT":
-                payments.append(_record(Payment, item, status=PaymentStatus(item["status"])))
-            case "REFUND":
-                refunds.append(_record(Refund, item, status=RefundStatus(item["status"])))
-    if order is None:
-        return None
-    payments.sort(key=lambda payment: (payment.created_at, payment.tx_ref))
-    refunds.sort(key=lambda refund: (refund.created_at, refund.refund_id))
-    return OrderAggregate(order, tuple(payments), tuple(refunds))

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from payments.aws.repository import Product, Stale, customer_list
+from payments.aws.items import Product, customer_list
+from payments.aws.repository import Stale
 from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.ids import new_order_id, repeatable_order_id

@@ -15,7 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from payments.aws.bus import Bus, Entry, in_calls
 from payments.aws.clients import CONFIG
-from payments.aws.repository import EventKey, Repository, event_in
+from payments.aws.items import EventKey, event_in
+from payments.aws.repository import Repository
 from payments.domain.aggregate import Event
 from payments.settings import PublisherSettings
 from payments.telemetry import count, logger

@@ -9,23 +9,25 @@ from unittest.mock import patch
 import pytest
 from botocore.exceptions import ClientError
 
-from payments.aws.repository import (
+from payments.aws.items import (
     CATALOGUE_LIST,
-    CONFLICT_TRIES,
     DUE_SHARDS,
     OWED_LIST,
     REVIEW_LIST,
     UNANSWERED_LIST,
-    UNPROCESSED_TRIES,
-    DueOrder,
     EventKey,
-    Listed,
     Product,
-    Repository,
-    Stale,
     customer_list,
     day_list,
     plain,
+)
+from payments.aws.repository import (
+    CONFLICT_TRIES,
+    UNPROCESSED_TRIES,
+    DueOrder,
+    Listed,
+    Repository,
+    Stale,
 )
 from payments.domain import decisions, refunds
 from payments.domain.aggregate import OrderAggregate

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from payments.aws.bus import MOST_BYTES, SOURCE, Bus, Entry, in_calls
-from payments.aws.repository import EventKey
+from payments.aws.items import EventKey
 from payments.usecases.publish import Publisher
 from tests.shop import Died, Shop, die, invoke
 from tests.template import template
