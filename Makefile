@@ -33,7 +33,7 @@ help:
 	@echo '  make clean     stop everything, and delete what these commands made'
 	@echo
 	@echo 'Test it for longer'
-	@echo '  make nightly   run the tests with a search of hours instead of a minute'
+	@echo '  make nightly   run the tests with all injected faults and far more schedules'
 	@echo '  make soak      place thousands of orders while faults are injected (ORDERS=2000 SEED=...)'
 	@echo '  make bite      seed known bugs, one at a time, and check that a test finds each'
 	@echo '  make mutation  change the code at random, and list the changes that no test finds'
