@@ -13,12 +13,12 @@ export SAM_CLI_ENABLE_LANGUAGE_EXTENSIONS := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PYTHON := .venv/bin/python
-# Only `make operate` uses the caller's AWS account.
+# These commands do not use the caller's AWS account; `./operate` does.
 LOCAL := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_ENDPOINT_URL $(PYTHON)
 TESTS := $(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down operate test lint nightly soak bite mutation runtime setup clean
+.PHONY: help demo up down test lint nightly soak bite mutation runtime setup clean
 
 help:
 	@echo 'Try it'
@@ -38,8 +38,8 @@ help:
 	@echo '  make bite      seed known bugs, one at a time, and check that a test finds each'
 	@echo '  make mutation  change the code at random, and list the changes that no test finds'
 	@echo
-	@echo 'Operate it, in the AWS account of the environment'
-	@echo '  make operate ARGS="show ORDER_ID"'
+	@echo 'Operate it, in the AWS account of the environment or (with --local) on the stack of `make up`'
+	@echo '  ./operate --help'
 	@echo
 	@echo 'Settings for make up: PORT=4566  CHAPA_URL=http://127.0.0.1:.../v1  ORDER_TTL_SECONDS=1800'
 	@echo '                      PARAMS="Name=value ..." (parameters of template.yaml)'
@@ -87,10 +87,7 @@ bite: setup
 mutation: setup
 	@$(LOCAL) -m tests.mutation $(MODULES)
 
-operate: runtime
-	@PYTHONPATH=shared $(PYTHON) -m operators $(ARGS)
-
-# What demo, up and operate need. `make setup` installs the tools of tests and lint besides.
+# What demo, up and ./operate need. `make setup` installs the tools of tests and lint besides.
 runtime:
 	@sandbox/venv.sh .venv sandbox/requirements.txt .sandbox/ministack sandbox/ministack.txt
 

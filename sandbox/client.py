@@ -6,21 +6,21 @@ It calls the API as a shop and its customers do, and AWS as an operator does.
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from html.parser import HTMLParser
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import urljoin
 
 import requests
 from boto3.dynamodb.types import TypeDeserializer
 
 from operators.invariants import Confirmed
-from payments.signature import sign
+from payments.aws.repository import Repository
+from payments.chapa.signature import sign
 from sandbox.chapa.control import Control
 from sandbox.chapa.faults import Call
 from sandbox.chapa.journal import Entry
@@ -51,12 +51,6 @@ class Response:
     @property
     def code(self) -> str:
         return str(self.body.get("code"))
-
-
-class Stock(NamedTuple):
-    available: int
-    reserved: int
-    committed: int
 
 
 class Page(HTMLParser):
@@ -213,12 +207,8 @@ class Client:
     def sell(self, sku: str, units: int, price: int) -> None:
         """Add a product to the catalogue; `price` is in minor units."""
         self.units[sku] = units
-        numbers = {"unit_price": price, "available": units, "reserved": 0, "committed": 0}
-        words = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": sku, "currency": "ETB"}
-        self._table.put_item(
-            TableName=self.stack["table_name"],
-            Item={k: {"S": v} for k, v in words.items()}
-            | {k: {"N": str(v)} for k, v in numbers.items()},
+        Repository(self._table, self.stack["table_name"]).set_product(
+            sku, name=sku, unit_price=price, currency="ETB", add=units
         )
 
     def sweep(self) -> dict[str, int]:
@@ -231,27 +221,32 @@ class Client:
         return dict(result)
 
     def make_due(self, order_id: str, *, expires: bool = False) -> None:
-        """Move the next check of an order, or its end, to now, and allow Chapa to be asked."""
+        """Move every check of an order, or its end, to now, and allow Chapa to be asked."""
+        now = {":now": {"N": str(int(time.time()))}}
         order = {"pk": {"S": f"ORDER#{order_id}"}}
-        payments = self._table.query(
+        records = self._table.query(
             TableName=self.stack["table_name"],
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-            ExpressionAttributeValues={":pk": order["pk"], ":sk": {"S": "PAYMENT#"}},
+            KeyConditionExpression="pk = :pk AND sk > :order",
+            ExpressionAttributeValues={":pk": order["pk"], ":order": {"S": "ORDER"}},
             ConsistentRead=True,
         )
-        for payment in payments["Items"]:
-            self._table.update_item(
-                TableName=self.stack["table_name"],
-                Key=order | {"sk": payment["sk"]},
-                UpdateExpression="REMOVE looked_at",
-                ConditionExpression="attribute_exists(pk)",
-            )
+        for record in records["Items"]:
+            # What has no check any more gets none.
+            with suppress(self._table.exceptions.ConditionalCheckFailedException):
+                self._table.update_item(
+                    TableName=self.stack["table_name"],
+                    Key=order | {"sk": record["sk"]},
+                    UpdateExpression="SET check_at = :now REMOVE checked_at",
+                    ConditionExpression="attribute_exists(check_at)",
+                    ExpressionAttributeValues=now,
+                )
         self._table.update_item(
             TableName=self.stack["table_name"],
             Key=order | {"sk": {"S": "ORDER"}},
-            UpdateExpression=f"SET due_at = :now{', expires_at = :now' * expires} ADD version :one",
+            UpdateExpression=f"SET due_at = :now, queued = :none{', expires_at = :now' * expires}"
+            " ADD version :one",
             ConditionExpression="attribute_exists(due_at)",
-            ExpressionAttributeValues={":one": {"N": "1"}, ":now": {"N": str(int(time.time()))}},
+            ExpressionAttributeValues={":one": {"N": "1"}, ":none": {"N": "0"}, **now},
         )
 
     def check(self, order_id: str, *, expires: bool = False) -> None:
@@ -261,14 +256,15 @@ class Client:
         self.sweep()
         self.await_worker()
 
-    def stock(self, sku: str) -> Stock:
+    def available(self, sku: str) -> int:
+        """Units that can be bought."""
         key = {"pk": {"S": f"STOCK#{sku}"}, "sk": {"S": "STOCK"}}
         item = self._table.get_item(
             TableName=self.stack["table_name"], Key=key, ConsistentRead=True
         )["Item"]
-        return Stock(*(int(item[name]["N"]) for name in Stock._fields))
+        return int(item["available"]["N"])
 
-    def ledger(self, order_id: str) -> list[str]:
+    def event_names(self, order_id: str) -> list[str]:
         """Names of the order's events, oldest first."""
         pages = self._table.get_paginator("query").paginate(
             TableName=self.stack["table_name"],
@@ -330,15 +326,13 @@ class Client:
             ):
                 yield from ((name, event["message"]) for event in page["events"])
 
-    def operate(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
-        """Run an operator's command on this stack: exit code, output and error text."""
+    def operate(self, *arguments: str) -> tuple[int, Any, str]:
+        """Run the operators' tool on this stack: exit code, JSON document and error text."""
         done = subprocess.run(
-            [sys.executable, "-m", "operators", *arguments],
-            cwd=ROOT,
+            [str(ROOT / "operate"), *arguments, "--json"],
             env={
                 **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
                 **CREDENTIALS,
-                "PYTHONPATH": "shared",
                 "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
                 "AWS_DEFAULT_REGION": self.stack["region"],
                 "AWS_CONFIG_FILE": os.devnull,
@@ -349,8 +343,7 @@ class Client:
             text=True,
             check=False,
         )
-        output: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
-        return done.returncode, output, done.stderr
+        return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
     def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Response:
         return until(

@@ -12,7 +12,7 @@ from sandbox.stack import STATE, Description, client
 
 class Listener:
     def __init__(self, stack: Description) -> None:
-        self.heard: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         """Each event as EventBridge delivered it, duplicates included."""
         self._sqs = client("sqs", stack["endpoint_url"])
         self._url = stack["queues"]["events"]
@@ -31,13 +31,13 @@ class Listener:
                     for number, message in enumerate(messages)
                 ],
             )
-        self.heard += fresh
+        self.received += fresh
         return fresh
 
     def about(self, order_id: str) -> list[dict[str, Any]]:
         """Details of all events of one order so far, by number."""
         self.listen()
-        details = [event["detail"] for event in self.heard]
+        details = [event["detail"] for event in self.received]
         mine = [detail for detail in details if detail["order_id"] == order_id]
         return sorted(mine, key=lambda detail: int(detail["number"]))
 

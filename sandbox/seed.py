@@ -1,7 +1,7 @@
 """Load a catalogue into a table, here or on AWS: `python -m sandbox.seed --table NAME`.
 
-Names and prices follow the file; stock that exists is not changed. The account is that of the
-environment's AWS settings.
+Names and prices follow the file; stock and `for_sale` of a product that exists are not changed. The
+account is that of the environment's AWS settings.
 """
 
 import argparse
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from payments.money import CURRENCIES, parse_amount
+from payments.aws.repository import Repository
+from payments.domain.money import CURRENCIES, parse_amount
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -21,7 +22,9 @@ CATALOGUE = Path(__file__).with_name("catalogue.json")
 
 def seed(client: "DynamoDBClient", table_name: str, catalogue: Path = CATALOGUE) -> int:
     """Returns the number of products. Raises ValueError for a wrong price, currency or stock."""
+    repository = Repository(client, table_name)
     products = json.loads(catalogue.read_text())
+    known = repository.products(product["sku"] for product in products)
     for product in products:
         sku, units = product["sku"], product["available"]
         price = parse_amount(product["unit_price"])
@@ -32,24 +35,12 @@ def seed(client: "DynamoDBClient", table_name: str, catalogue: Path = CATALOGUE)
             or units < 0
         ):
             raise ValueError(f"{catalogue.name}: {sku} has a wrong price, currency or stock")
-        client.update_item(
-            TableName=table_name,
-            Key={"pk": {"S": f"STOCK#{sku}"}, "sk": {"S": "STOCK"}},
-            UpdateExpression=(
-                "SET sku = :sku, #name = :name, unit_price = :price, currency = :currency,"
-                " available = if_not_exists(available, :units),"
-                " reserved = if_not_exists(reserved, :none),"
-                " committed = if_not_exists(committed, :none)"
-            ),
-            ExpressionAttributeNames={"#name": "name"},
-            ExpressionAttributeValues={
-                ":sku": {"S": sku},
-                ":name": {"S": product["name"]},
-                ":price": {"N": str(price)},
-                ":currency": {"S": product["currency"]},
-                ":units": {"N": str(units)},
-                ":none": {"N": "0"},
-            },
+        repository.set_product(
+            sku,
+            name=product["name"],
+            unit_price=price,
+            currency=product["currency"],
+            add=0 if sku in known else units,
         )
     return len(products)
 

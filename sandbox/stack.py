@@ -59,7 +59,7 @@ MINISTACK = STATE / "ministack" / "bin" / "python"
 STACK_NAME = "chapa-payments"
 API_ID = "sandbox"
 BUCKET = "artifacts"
-FUNCTIONS = ("checkout", "initialize", "webhook", "status", "expire", "reconcile", "publish")
+FUNCTIONS = ("orders", "initialize", "webhook", "status", "expire", "reconcile", "publish")
 
 START_SECONDS = 60
 STOP_SECONDS = 10

@@ -17,18 +17,23 @@ from urllib.parse import parse_qsl, urlsplit
 from warnings import catch_warnings, filterwarnings
 
 import boto3
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from operators.invariants import ClientView, Confirmed, violations
-from payments import signature
-from payments.backend import Backend
-from payments.chapa import READ_RETRIES, Chapa
-from payments.queue import Queue
-from payments.repository import Repository
-from payments.settings import SecretStore, Settings
-from payments.story import Payment, Story
+from payments.aws.items import CATALOGUE_LIST
+from payments.aws.queue import Queue
+from payments.aws.repository import Repository
+from payments.aws.secrets import SecretStore
+from payments.chapa import signature
+from payments.chapa.v1 import READ_RETRIES, ChapaV1
+from payments.domain.aggregate import Event, OrderAggregate
+from payments.domain.ids import order_id_of
+from payments.domain.records import Payment
+from payments.domain.states import OrderStatus
+from payments.settings import Settings
+from payments.usecases.backend import Backend
 from sandbox.chapa.control import Control
-from sandbox.chapa.faults import DroppedError
+from sandbox.chapa.faults import Call, DroppedError
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
 from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.simulator import Simulator
@@ -111,7 +116,7 @@ def _route(function: str, event: Mapping[str, Any]) -> str:
     """The route in openapi.yaml that leads to this event."""
     path = event.get("pathParameters", {})
     paths = {
-        "checkout": "/orders/{order_id}/cancel" if path else "/orders",
+        "orders": "/orders/{order_id}/cancel" if path else "/orders",
         "initialize": "/payments",
         "status": "/orders/{order_id}" if "order_id" in path else "/payments/{tx_ref}",
         "webhook": "/webhooks/chapa",
@@ -270,14 +275,15 @@ class Shop:
         self.units[sku] = units
         item: dict[str, Any] = {"pk": f"STOCK#{sku}", "sk": "STOCK", "sku": sku, "name": name}
         item |= {"unit_price": price, "currency": currency}
-        item |= {"available": units, "reserved": 0, "committed": 0}
+        item |= {"stocked": units, "available": units, "for_sale": True}
+        item |= {"list_key": CATALOGUE_LIST, "list_at": sku}
         self.table.put_item(Item=item)
 
     def _backend(self, settings: Settings) -> Backend:
         secrets = SecretStore(
             self._secrets, "chapa", settings.chapa_url, clock=lambda: self.clock().timestamp()
         )
-        chapa = Chapa(settings, secrets)
+        chapa = ChapaV1(settings, secrets)
         for prefix in list(chapa.session.adapters):
             chapa.session.mount(prefix, self.chapa_connection)
         return Backend(
@@ -307,6 +313,17 @@ class Shop:
         """Takes effect a minute later, or after `configure`."""
         secret = {"api_key": API_KEY, "webhook_secret": WEBHOOK_SECRET} | values
         self._secrets.put_secret_value(SecretId="chapa", SecretString=json.dumps(secret))
+
+    def throttle_secret(self) -> None:
+        """A cold start, at which Secrets Manager refuses the next call."""
+        events, name = self._secrets.meta.events, "before-call.secrets-manager.GetSecretValue"
+
+        def refuse(**_: Any) -> None:
+            events.unregister(name, refuse)
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "GetSecretValue")
+
+        events.register(name, refuse)
+        self.configure()
 
     def count_reads(self) -> list[str]:
         """A list to which every later call to DynamoDB adds its name."""
@@ -339,11 +356,14 @@ class Shop:
         wanted = items if items is not None else {"COFFEE-250": 2}
         body = {"items": [{"sku": s, "quantity": q} for s, q in wanted.items()]} | body
         headers = {"idempotency-key": key} if key else {}
-        return self.http("checkout", http_event("POST", body, user=user, headers=headers))
+        return self.http("orders", http_event("POST", body, user=user, headers=headers))
 
     def pay(self, order_id: str, *, user: str = "abebe") -> Response:
         """Open the payment of an order."""
         return self.http("initialize", http_event("POST", {"order_id": order_id}, user=user))
+
+    def cancel(self, order_id: str, *, user: str = "abebe") -> Response:
+        return self.http("orders", http_event("POST", user=user, path={"order_id": order_id}))
 
     def begun(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
         """An order with a pending payment: its id and tx_ref."""
@@ -362,7 +382,7 @@ class Shop:
         order_id, tx_ref = self.begun(items)
         self.clock.advance(1800)
         self.sweep()
-        assert self.story(order_id).order.status == "expired"
+        assert self.aggregate(order_id).order.status is OrderStatus.EXPIRED
         return order_id, tx_ref
 
     def status(self, tx_ref: str, *, user: str = "abebe", refresh: bool = False) -> Response:
@@ -405,6 +425,21 @@ class Shop:
         self.call("expire", {})
         return self.work()
 
+    def sweeps(self, times: int = 4) -> None:
+        """A sweep every ten minutes."""
+        for _ in range(times):
+            self.sweep()
+            self.clock.advance(600)
+
+    def wait(self, order_id: str, seconds: int) -> int:
+        """Let time pass, with a sweep whenever the order is due; returns how many there were."""
+        end, sweeps = self.now + seconds, 0
+        while (due := self.aggregate(order_id).order.due_at) is not None and due <= end > self.now:
+            self.clock.advance(max(due - self.now, 60))
+            sweeps += self.sweep()
+        self.clock.advance(max(end - self.now, 0))
+        return sweeps
+
     def work(self) -> int:
         """Reconcile every visible message. Returns their number."""
         worked = 0
@@ -414,23 +449,26 @@ class Shop:
             worked += 1
         return worked
 
-    def story(self, order_id: str) -> Story:
+    def aggregate(self, order_id: str) -> OrderAggregate:
         return self.backend.read(order_id)
 
     def payment(self, tx_ref: str) -> Payment:
-        payment = self.story(tx_ref.partition("-")[0]).payment(tx_ref)
+        payment = self.aggregate(order_id_of(tx_ref) or "").payment(tx_ref)
         assert payment is not None
         return payment
 
-    def ledger(self, order_id: str) -> list[str]:
-        known = self.backend.repository.read_with_ledger(order_id)
+    def events(self, order_id: str) -> list[Event]:
+        known = self.backend.repository.read_with_events(order_id)
         assert known is not None
-        return [event.name for event in known[1]]
+        return known[1]
 
-    def stock(self, sku: str) -> tuple[int, int, int]:
-        """Units available, reserved and committed."""
-        item: Any = self.table.get_item(Key={"pk": f"STOCK#{sku}", "sk": "STOCK"})["Item"]
-        return int(item["available"]), int(item["reserved"]), int(item["committed"])
+    def event_names(self, order_id: str) -> list[str]:
+        return [event.name for event in self.events(order_id)]
+
+    def available(self, sku: str) -> int:
+        """Units that can be bought."""
+        item = self.table.get_item(Key={"pk": f"STOCK#{sku}", "sk": "STOCK"})["Item"]
+        return int(str(item["available"]))
 
     def dump(self) -> list[dict[str, Any]]:
         """Every item of the table, in a fixed order."""
@@ -442,11 +480,19 @@ class Shop:
         pages = self.dynamodb.get_paginator("scan").paginate(TableName="payments")
         # Chapa pays a refund that it accepted, whether or not we check it.
         given_back: Counter[str] = Counter()
+        elsewhere: Counter[str] = Counter()
         for refund in self.simulator.refunds.values():
             if refund.status != "reversed":
                 given_back[refund.payment_reference] += int(refund.amount * 100)
+                if refund.merchant_reference is None:
+                    elsewhere[refund.payment_reference] += int(refund.amount * 100)
         confirmed = [
-            Confirmed(payment.tx_ref, int(payment.amount * 100), given_back[payment.reference])
+            Confirmed(
+                payment.tx_ref,
+                int(payment.amount * 100),
+                given_back[payment.reference],
+                elsewhere[payment.reference],
+            )
             for payment in self.simulator.payments.values()
             if payment.paid
         ]
@@ -457,6 +503,10 @@ class Shop:
             client_views=self.client_views,
             settled=settled,
         )
+
+    def unanswered(self, call: Call = "verify") -> None:
+        """From now on Chapa answers this call with 500."""
+        self.control.add_fault(call, "status", status=500, times=None)
 
     def asked(self, call: str, tx_ref: str | None = None) -> int:
         """Number of calls to Chapa."""

@@ -1,4 +1,4 @@
-"""Imports point inwards: functions → use cases → adapters → settings and telemetry → domain."""
+"""Imports point inwards: functions → web and use cases → aws and chapa → domain."""
 
 import ast
 import sys
@@ -7,33 +7,42 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-MODULES = {path.stem: path for path in (ROOT / "shared" / "payments").rglob("*.py")}
+PACKAGE = ROOT / "shared" / "payments"
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "__init__"
+}
 FUNCTIONS = {path.parent.name: path for path in (ROOT / "functions").rglob("*.py")}
 
-DOMAIN = {"states", "story", "domain", "money", "ids", "signature", "errors"}
-FOUNDATION = {"telemetry", "settings", "wire"}
-ADAPTERS = {"chapa", "repository", "queue", "bus", "http"}
-RINGS = (DOMAIN, FOUNDATION, ADAPTERS)
-"""From the inside out. Every other module is a use case."""
+RINGS = (
+    {"domain"},
+    {"errors"},
+    {"telemetry", "settings"},
+    {"chapa", "aws"},
+    {"usecases", "web"},
+    {"functions"},
+)
+"""Rooms from the inside out. A module imports from its own ring and from inner ones."""
 
-INSIDE_THE_DOMAIN = {
-    "states": set[str](),
-    "story": {"states"},
-    "domain": {"states", "story"},
-    "money": set[str](),
-}
+BETWEEN_ADAPTERS = {("chapa.v1", "aws.secrets")}
+"""Chapa's key is in Secrets Manager."""
+
+DOMAIN = ["states", "records", "aggregate", "events", "rules", "refunds", "decisions", "checks"]
+"""Modules with the rules import only those before them."""
+
 IO = {"asyncio", "http", "io", "logging", "os", "pathlib", "random", "socket", "time"}
 # The layer contains urllib3 because of requests; Lambda provides boto3.
 AVAILABLE = {"pydantic", "requests", "aws_lambda_powertools", "urllib3", "boto3", "botocore"}
 USERS = {
-    "requests": {"chapa", "wire"},
-    "urllib3": {"chapa", "wire"},
-    "boto3": {"repository", "backend", "publish"},
+    "requests": {"chapa.v1", "chapa.http"},
+    "urllib3": {"chapa.v1", "chapa.http"},
+    "boto3": {"aws.items", "usecases.backend", "usecases.publish"},
 }
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Full name of each module that a file imports at run time, such as `payments.domain`."""
+    """Full name of each module that a file imports at run time, such as `payments.domain.ids`."""
     tree = ast.parse(path.read_text("utf-8"))
     for_types = {
         id(node)
@@ -47,8 +56,11 @@ def imports(path: Path) -> Iterator[str]:
         match node:
             case ast.Import():
                 yield from (alias.name for alias in node.names)
-            case ast.ImportFrom(module="payments"):
-                yield from (f"payments.{alias.name}" for alias in node.names)
+            case ast.ImportFrom(module=str(module)) if module.startswith("payments"):
+                # `from payments.domain import checks` names a module, too.
+                names = {f"{module}.{alias.name}" for alias in node.names}
+                modules = {name for name in names if name.removeprefix("payments.") in MODULES}
+                yield from modules or {module}
             case ast.ImportFrom():
                 yield "." * node.level + (node.module or "")
 
@@ -63,8 +75,12 @@ def packages(path: Path) -> set[str]:
     return {n.partition(".")[0] for n in imports(path)} - {"payments"} - sys.stdlib_module_names
 
 
-def ring_of(module: str) -> int:
-    return next((number for number, ring in enumerate(RINGS) if module in ring), len(RINGS))
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def ring(module: str) -> int:
+    return next(number for number, rooms in enumerate(RINGS) if room(module) in rooms)
 
 
 NEEDS = {name: own(path) for name, path in MODULES.items()}
@@ -72,17 +88,24 @@ PACKAGES = {name: packages(path) for name, path in MODULES.items()}
 
 
 def test_imports_are_found() -> None:
-    assert MODULES.keys() >= set().union(*RINGS)
+    assert {room(name) for name in MODULES} == set().union(*RINGS[:-1])
     assert FUNCTIONS
-    assert "story" in NEEDS["repository"]
-    assert "requests" in PACKAGES["chapa"]
+    assert set().union(*NEEDS.values()) <= MODULES.keys()
+    assert "domain.checks" in NEEDS["usecases.backend"]
+    assert "requests" in PACKAGES["chapa.v1"]
 
 
 def test_module_imports_only_its_own_ring_and_inner_rings() -> None:
-    outward = [(a, b) for a in NEEDS for b in NEEDS[a] if ring_of(b) > ring_of(a)]
+    outward = [(a, b) for a in NEEDS for b in NEEDS[a] if ring(b) > ring(a)]
     assert outward == []
-    assert [(a, b) for a in ADAPTERS for b in NEEDS[a] & ADAPTERS if a != b] == []
-    assert {name: NEEDS[name] for name in INSIDE_THE_DOMAIN} == INSIDE_THE_DOMAIN
+    between = {(a, b) for a in NEEDS for b in NEEDS[a] if {room(a), room(b)} == {"aws", "chapa"}}
+    assert between == BETWEEN_ADAPTERS
+
+
+def test_rules_of_the_domain_import_only_the_modules_before_them() -> None:
+    for number, name in enumerate(DOMAIN):
+        known = {f"domain.{each}" for each in DOMAIN}
+        assert NEEDS[f"domain.{name}"] & known <= {f"domain.{each}" for each in DOMAIN[:number]}
 
 
 def test_modules_have_no_import_cycle() -> None:
@@ -90,7 +113,7 @@ def test_modules_have_no_import_cycle() -> None:
 
 
 def test_domain_imports_only_the_standard_library_and_does_no_io() -> None:
-    for name in DOMAIN:
+    for name in (each for each in MODULES if room(each) == "domain"):
         assert not PACKAGES[name], name
         assert not IO & {each.partition(".")[0] for each in imports(MODULES[name])}, name
 
@@ -99,17 +122,18 @@ def test_module_imports_only_packages_available_on_lambda() -> None:
     for name, found in PACKAGES.items():
         assert found <= AVAILABLE, name
     for package, users in USERS.items():
-        assert {name for name in MODULES if package in PACKAGES[name]} <= users
+        assert {name for name in MODULES if package in PACKAGES[name]} == users
 
 
-def test_function_imports_only_use_cases_and_packages_available_on_lambda() -> None:
+def test_function_imports_no_table_no_chapa_and_only_packages_available_on_lambda() -> None:
     for name, path in FUNCTIONS.items():
         assert packages(path) <= AVAILABLE - {"requests", "boto3"}, name
-        assert not own(path) & {"chapa", "repository"}, name
+        # The table and Chapa are behind the use cases.
+        assert not own(path) & {"chapa.v1", "aws.repository"}, name
 
 
 def test_deployed_code_imports_no_other_folder_of_ours() -> None:
     for path in (*MODULES.values(), *FUNCTIONS.values()):
         # The empty name is a relative import.
         tops = {name.partition(".")[0] for name in imports(path)}
-        assert not tops & {"", "functions", "sandbox", "tests", "shared", "bench"}, path
+        assert not tops & {"", "functions", "operators", "sandbox", "tests", "shared"}, path

@@ -11,16 +11,23 @@ import schemathesis
 from botocore.exceptions import ClientError
 from pydantic import BaseModel
 
-from functions.checkout.app import Customer, Item, OrderRequest
 from functions.initialize.app import PaymentRequest
-from functions.webhook.app import Notification
-from payments.checkout import MAX_LINES, MAX_QUANTITY
-from payments.errors import TABLE, RefundTooLarge
-from payments.http import MAX_BODY
-from payments.initialize import MAX_ATTEMPTS
-from payments.money import CURRENCIES, MAX_AMOUNT
-from payments.signature import HEADERS
-from payments.states import OrderStatus, PaymentStatus
+from functions.orders.app import Customer, Item, OrderRequest
+from payments.chapa.notification import REFERENCES
+from payments.chapa.signature import HEADERS
+from payments.domain.money import CURRENCIES, MAX_AMOUNT
+from payments.domain.states import OrderStatus, PaymentStatus
+from payments.errors import (
+    TABLE,
+    Busy,
+    NotResolvable,
+    RefundKeyUsed,
+    RefundNotFound,
+    RefundTooLarge,
+)
+from payments.usecases.initialize import MAX_ATTEMPTS
+from payments.usecases.place import MAX_LINES, MAX_QUANTITY
+from payments.web.http import MAX_BODY
 from sandbox.client import Response
 from tests.contract import (
     PATH,
@@ -43,6 +50,9 @@ Scenario = Callable[[Shop], Response]
 CHAPA, SIMULATOR = "https://checkout.chapa.co", SETTINGS["CHAPA_URL"].removesuffix("/v1")
 
 
+FOR_OPERATORS = {RefundTooLarge, RefundKeyUsed, RefundNotFound, NotResolvable}
+
+
 def test_document_is_valid_openapi_of_the_projects_version() -> None:
     schema = schemathesis.openapi.from_path(PATH)
     schema.validate()
@@ -59,6 +69,7 @@ def test_routes_and_guards_are_those_of_the_template() -> None:
         described[route] = "JWT" if security == [{"token": []}] else "NONE"
         unauthorized = "Unauthorized" in json.dumps(operation["responses"].get("401"))
         assert unauthorized == (described[route] == "JWT")
+        assert ((403, "no_subject") in problem_codes(route)) == (described[route] == "JWT")
     assert described == {route["RouteKey"]: route["AuthorizationType"] for route in routes}
 
 
@@ -70,12 +81,13 @@ def test_webhook_is_signed_in_the_headers_that_the_code_reads() -> None:
 
 
 def test_problems_are_those_of_the_code() -> None:
-    # RefundTooLarge is only for operators.
-    answers = [answer for error, answer in TABLE.items() if error is not RefundTooLarge]
+    answers = [answer for error, answer in TABLE.items() if error not in FOR_OPERATORS]
     assert SCHEMAS["Problem"]["properties"]["code"]["enum"] == [answer.code for answer in answers]
     assert set().union(*map(problem_codes, operations())) == {(a.status, a.code) for a in answers}
     for route in operations():
-        assert {(500, "internal_error"), (503, "busy")} <= problem_codes(route)
+        assert {(500, "internal_error"), (503, "busy"), (503, "unavailable")} <= problem_codes(
+            route
+        )
 
 
 def test_limits_in_descriptions_are_those_of_the_code() -> None:
@@ -98,11 +110,19 @@ def test_each_outcome_of_a_webhook_is_explained_and_shown() -> None:
 
 
 def test_statuses_and_currencies_are_those_of_the_code() -> None:
-    assert SCHEMAS["OrderStatus"]["enum"] == list(OrderStatus)
-    assert SCHEMAS["PaymentStatus"]["enum"] == list(PaymentStatus)
+    assert SCHEMAS["OrderStatus"]["enum"] == [status.value for status in OrderStatus]
+    assert SCHEMAS["PaymentStatus"]["enum"] == [status.value for status in PaymentStatus]
     assert set(SCHEMAS["Currency"]["enum"]) == CURRENCIES
     for status in (*OrderStatus, *PaymentStatus):
-        assert f"`{status}`" in json.dumps(SCHEMAS)
+        assert f"`{status.value}`" in json.dumps(SCHEMAS)
+
+
+def test_webhook_names_its_payment_where_the_code_reads_it() -> None:
+    fields = inlined(SCHEMAS["Notification"]["properties"])
+    assert list(fields) == ["event", *REFERENCES, "data"]
+    assert list(fields["data"]["properties"]) == list(REFERENCES)
+    described = operations()["POST /webhooks/chapa"].described["description"]
+    assert all(f"`{name}`" in described for name in REFERENCES)
 
 
 LIMITS = ("type", "minimum", "maximum", "minLength", "maxLength", "pattern", "minItems", "maxItems")
@@ -127,7 +147,6 @@ def limits(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
         ("ItemRequest", Item),
         ("Customer", Customer),
         ("PaymentRequest", PaymentRequest),
-        ("Notification", Notification),
     ],
 )
 def test_request_schema_is_that_of_the_code(name: str, model: type[BaseModel]) -> None:
@@ -163,7 +182,7 @@ def see(shop: Shop, order_id: str) -> Response:
 
 
 def cancel(shop: Shop, order_id: str) -> Response:
-    return shop.http("checkout", http_event("POST", path={"order_id": order_id}))
+    return shop.http("orders", http_event("POST", path={"order_id": order_id}))
 
 
 def paid_at_chapa(shop: Shop, **details: str) -> tuple[str, str]:
@@ -231,6 +250,20 @@ def failing_read(error: Exception) -> Scenario:
     return scenario
 
 
+def catalogue_error(shop: Shop) -> Response:
+    shop.stock_up("MUG", 7, 15_050, "ETB", 2)  # type: ignore[arg-type]
+    return shop.order({"MUG": 1})
+
+
+def held_by_own_order(shop: Shop) -> Response:
+    shop.order({"MUG": 2})
+    return shop.order({"MUG": 1})
+
+
+def no_subject(shop: Shop) -> Response:
+    return shop.order(user=" ")
+
+
 def callback(shop: Shop) -> Response:
     return shop.http("webhook", http_event("GET", user=None, query={"trx_ref": "anything"}))
 
@@ -251,13 +284,13 @@ SCENARIOS: dict[str, Scenario] = {
     "webhook_ignored": lambda shop: shop.notify("of-another-shop"),
     "callback_noted": callback,
     "invalid_request": lambda shop: shop.order({"MUG": 0}, colour="red"),
-    "provider_rejected": lambda shop: shop.pay(
-        shop.order(customer={"email": "abebe@example.com"}).body["order_id"]
-    ),
+    "provider_rejected": pay_with_fault("status", status=400),
     "bad_signature": lambda shop: shop.webhook({"event": "charge.success"}, sign_with="a guess"),
-    "order_not_found": lambda shop: shop.pay("a" * 20),
-    "payment_not_found": lambda shop: shop.status("a" * 20 + "-" + "b" * 24),
+    "no_subject": no_subject,
+    "order_not_found": lambda shop: shop.pay("a" * 12),
+    "payment_not_found": lambda shop: shop.status("a" * 12 + "b" * 8),
     "out_of_stock": lambda shop: shop.order({"MUG": 3}),
+    "held_by_own_order": held_by_own_order,
     "order_not_payable": lambda shop: shop.pay(paid(shop)[0]),
     "payment_in_progress": payment_in_progress,
     "order_paid": lambda shop: cancel(shop, paid(shop)[0]),
@@ -269,10 +302,12 @@ SCENARIOS: dict[str, Scenario] = {
     ][1],
     "order_empty": order_empty,
     "internal_error": failing_read(RuntimeError("a bug")),
+    "catalogue_error": catalogue_error,
     "provider_error": pay_with_fault("status", status=500),
     "provider_unavailable": pay_with_fault("reset"),
     "not_deferred": not_deferred,
-    "busy": failing_read(ClientError({"Error": {"Code": "ThrottlingException"}}, "Query")),
+    "busy": failing_read(Busy("The order is being changed by too many at once.", retry_after=1)),
+    "unavailable": failing_read(ClientError({"Error": {"Code": "ThrottlingException"}}, "Query")),
     "provider_timeout": pay_with_fault("timeout_after", seconds=1),
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from payments.states import PAYMENT_MOVES, PaymentStatus
+from payments.domain.states import PAYMENT_MOVES, PaymentStatus
 from tests.contract import document, operations, problem_codes
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +28,8 @@ def route_table() -> str:
     for route, (_, operation) in operations().items():
         content = operation.get("requestBody", {}).get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
-        names = [n + "?" * (n not in schema["required"]) for n in schema.get("properties", {})]
+        required = schema.get("required", [])
+        names = [n + "?" * (n not in required) for n in schema.get("properties", {})]
         body = f" {{{', '.join(names)}}}" if names else ""
         schemes = operation.get("security", document()["security"])
         access = ACCESS[next(iter(schemes[0]))] if schemes else "none"

@@ -1,15 +1,15 @@
-"""POST /payments: open a payment for an order, or return its active payment."""
+"""POST /payments: open a payment of an order, or hand out the page of the active one."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict, Field
 
-from payments import http
-from payments.backend import Backend
-from payments.initialize import initialize
 from payments.telemetry import logger, metrics
-from payments.views import begun_payment_view
+from payments.usecases.backend import Backend
+from payments.usecases.initialize import Page, initialize
+from payments.web import http
+from payments.web.views import begun_payment_view
 
 backend = Backend.from_environment()
 
@@ -24,6 +24,10 @@ class PaymentRequest(BaseModel):
 @metrics.log_metrics
 @http.handler
 def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
+    user_id = http.user_id(event)
     request = http.parse(PaymentRequest, http.raw_body(event))
-    story, payment, new = initialize(backend.within(context), request.order_id, http.user_id(event))
-    return http.respond(201 if new else 200, begun_payment_view(story, payment))
+    checkout = initialize(backend.within(context), request.order_id, user_id)
+    return http.respond(
+        201 if checkout.page is Page.NEW else 200,
+        begun_payment_view(checkout.aggregate, checkout.payment),
+    )

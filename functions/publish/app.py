@@ -1,11 +1,11 @@
-"""From the table's stream: put events on the event bus. Failed records are retried."""
+"""From the table's stream: put events on the event bus. What failed comes again."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from payments.publish import Publisher
 from payments.telemetry import logger, metrics
+from payments.usecases.publish import Publisher
 
 publisher = Publisher.from_environment()
 
@@ -14,5 +14,5 @@ publisher = Publisher.from_environment()
 @metrics.log_metrics
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     failed = publisher.publish(event["Records"])
-    # Lambda retries the batch from the lowest failed number on, so the first one is enough.
+    # Lambda repeats the batch from the lowest number on.
     return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}

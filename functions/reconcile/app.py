@@ -1,13 +1,13 @@
-"""From the queue: reconcile each due order. A message that fails five times is a dead letter."""
+"""From the queue: reconcile each order that is due. After five failures SQS makes a dead letter."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from payments.backend import Backend
-from payments.queue import order_id_in
-from payments.reconcile import reconcile
+from payments.aws.queue import read_message
 from payments.telemetry import count, logger, metrics
+from payments.usecases.backend import Backend
+from payments.usecases.reconcile import reconcile
 
 backend = Backend.from_environment()
 
@@ -19,7 +19,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     failures = []
     for record in event["Records"]:
         try:
-            reconcile(bounded, order_id_in(record["body"]))
+            reconcile(bounded, read_message(record["body"]))
         except Exception:
             logger.exception("order not reconciled", message_id=record["messageId"])
             count("ReconcileFailed")

@@ -1,15 +1,15 @@
-"""GET /orders/{order_id} and GET /payments/{tx_ref}: shown only to the customer who owns them."""
+"""GET /orders/{order_id} and GET /payments/{tx_ref}, for the customer who owns them."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from payments import http
-from payments.backend import Backend
 from payments.errors import InvalidRequest, OrderNotFound, PaymentNotFound
-from payments.settle import find, settle
 from payments.telemetry import logger, metrics
-from payments.views import order_with_payments_view, payment_view
+from payments.usecases.backend import Backend
+from payments.usecases.settle import settle
+from payments.web import http
+from payments.web.views import order_with_payments_view, payment_view
 
 backend = Backend.from_environment()
 
@@ -22,8 +22,8 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     path = event.get("pathParameters") or {}
     user_id = http.user_id(event)
     if "order_id" in path:
-        story = bounded.read_owned(path["order_id"], user_id)
-        return http.respond(200, order_with_payments_view(story))
+        aggregate = bounded.read_owned(path["order_id"], user_id)
+        return http.respond(200, order_with_payments_view(aggregate))
     return _payment(bounded, path["tx_ref"], user_id, event.get("queryStringParameters") or {})
 
 
@@ -31,16 +31,16 @@ def _payment(bounded: Backend, tx_ref: str, user_id: str, query: dict[str, str])
     refresh = query.get("refresh", "false")
     if refresh not in {"true", "false"}:
         raise InvalidRequest("refresh is true or false.")
-    story = find(bounded, tx_ref)
-    if story.order.user_id != user_id:
+    aggregate = bounded.find(tx_ref)
+    if aggregate.order.user_id != user_id:
         raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
     if refresh == "true":
-        settle(bounded, story, tx_ref)
-    known = bounded.repository.read_with_ledger(story.order.order_id)
+        settle(bounded, aggregate, tx_ref)
+    known = bounded.repository.read_with_events(aggregate.order.order_id)
     if known is None:
         raise OrderNotFound("There is no such order.")
-    story, events = known
-    payment = story.payment(tx_ref)
+    aggregate, events = known
+    payment = aggregate.payment(tx_ref)
     if payment is None:
         raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
-    return http.respond(200, payment_view(story, payment, events))
+    return http.respond(200, payment_view(aggregate, payment, events))

@@ -118,7 +118,10 @@ def respond(
         sent.mode = mode_of(simulator, sent.api_key)
         if call == "initialize":
             require_content_type()
-        return reply(act(simulator, sent), 200)
+        body = act(simulator, sent)
+        if call == "cancel" and switches.cancel_answer == "empty":
+            return Response(status=200)
+        return reply(body, int(switches.refund_code) if call == "refund" else 200)
     except RefusedError as refused:
         disguised = refused.code == 400 and switches.refusals == "200"
         return reply(refused.body, 200 if disguised else refused.code)
@@ -275,11 +278,13 @@ def field_problems(fields: dict[str, Any], switches: Switches) -> dict[str, list
         problems["tx_ref"] = ["validation.string"]
     elif len(fields.get("tx_ref", "")) > 50:
         problems["tx_ref"] = ["The tx_ref must not exceed 50 characters."]
-    if "email" in fields and not email_is_good(fields["email"]):
+    if "email" in fields and (switches.email == "refused" or not email_is_good(fields["email"])):
         problems["email"] = ["validation.email"]
     local = r"0[79]\d{8}"
-    phone = local if switches.phone == "local" else rf"{local}|\+?251[79]\d{{8}}"
-    if "phone_number" in fields and not re.fullmatch(phone, str(fields["phone_number"])):
+    phone = rf"{local}|\+?251[79]\d{{8}}" if switches.phone == "international" else local
+    if "phone_number" in fields and (
+        switches.phone == "refused" or not re.fullmatch(phone, str(fields["phone_number"]))
+    ):
         problems["phone_number"] = ["validation.regex"]
     for name in ("callback_url", "return_url"):
         if name in fields and not url_is_good(fields[name]):
@@ -353,7 +358,7 @@ def verify(simulator: Simulator, sent: ApiRequest) -> Body:
     if fixed:
         sent.entry.faults.append("says")
         if fixed.word == "404":
-            raise unpaid(switches)
+            return unpaid(switches)
         return details(simulator, payment, fixed.word)
     hidden = simulator.is_hidden(payment)
     cancelled_unseen = (
@@ -362,7 +367,7 @@ def verify(simulator: Simulator, sent: ApiRequest) -> Body:
     if payment.status == "unpaid" or hidden or cancelled_unseen:
         if switches.verify_unpaid == "pending":
             return details(simulator, payment, "pending")
-        raise unpaid(switches)
+        return unpaid(switches)
     body = details(simulator, payment, status_word(payment, switches))
     if wrong := simulator.faults.take("verify", payment.tx_ref, WRONG):
         sent.entry.faults.append(wrong.kind)
@@ -378,9 +383,15 @@ def verify(simulator: Simulator, sent: ApiRequest) -> Body:
     return body
 
 
-def unpaid(switches: Switches) -> RefusedError:
+def unpaid(switches: Switches) -> Body:
+    """Raises RefusedError, unless the answer is a 200."""
+    match switches.verify_unpaid:
+        case "200_null":
+            return {"message": "Payment not paid yet", "status": "null", "data": None}
+        case "400":
+            raise RefusedError(400, "Invalid transaction reference")
     status = "null" if switches.verify_unpaid == "404_null_string" else None
-    return RefusedError(404, "Payment not paid yet", status)
+    raise RefusedError(404, "Payment not paid yet", status)
 
 
 def status_word(payment: Payment, switches: Switches) -> str:
@@ -397,6 +408,7 @@ def details(simulator: Simulator, payment: Payment, status: str | None) -> Body:
     if switches.verify_amount == "less_charge":
         amount -= payment.charge
     fetched = switches.verify_message == "fetched"
+    other_case = switches.verify_case == "other"
     return {
         "message": "Payment details fetched successfully" if fetched else "Payment details",
         "status": "success" if switches.top_level_status == "call" else status,
@@ -404,10 +416,10 @@ def details(simulator: Simulator, payment: Payment, status: str | None) -> Body:
             "first_name": payment.first_name,
             "last_name": payment.last_name,
             "email": payment.email,
-            "currency": payment.currency,
+            "currency": payment.currency.lower() if other_case else payment.currency,
             "amount": amount_in_verify(amount, switches),
             "charge": amount_in_verify(payment.charge, switches),
-            "mode": payment.mode,
+            "mode": payment.mode.upper() if other_case else payment.mode,
             "method": payment.method,
             "type": "API",
             "status": status,
@@ -509,6 +521,9 @@ def refund_initiated(made: Refund, settings: Settings) -> Body:
             del data["ref_id"]
         case "ref_id":
             del data["ref"]
+        case "number":
+            del data["ref"]
+            data["ref_id"] = int(made.ref_id)
         case "both":
             pass
     return {

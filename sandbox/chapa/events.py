@@ -5,10 +5,29 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
-from payments.signature import sign
+from payments.chapa.signature import sign
 from sandbox.chapa.faults import Forgery
 
 type Signing = Literal["both", "constant_only", "wrong_payload", "custom"]
+type Shape = Literal[
+    "flat", "wrapped", "trx_ref", "merchant_reference", "payment_event", "no_event"
+]
+
+
+def shaped(body: Mapping[str, Any], shape: Shape) -> Mapping[str, Any]:
+    """The same event in another shape that integrators have met."""
+    match shape:
+        case "wrapped":
+            rest = {name: value for name, value in body.items() if name != "event"}
+            return {"event": body.get("event"), "data": rest}
+        case "trx_ref" | "merchant_reference":
+            return {shape if name == "tx_ref" else name: value for name, value in body.items()}
+        case "payment_event":
+            return {**body, "event": str(body.get("event")).replace("charge.", "payment.")}
+        case "no_event":
+            return {name: value for name, value in body.items() if name != "event"}
+        case "flat":
+            return body
 
 
 def encode(body: Mapping[str, Any], style: Literal["php", "utf8"]) -> bytes:

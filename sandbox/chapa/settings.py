@@ -13,24 +13,29 @@ class Switches(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    verify_unpaid: Literal["404", "404_null_string", "pending"] = "404"
+    verify_unpaid: Literal["404", "404_null_string", "pending", "400", "200_null"] = "404"
     verify_unknown: Literal["not_found", "invalid_reference"] = "not_found"
     verify_cancelled: Literal["failed_word", "unpaid"] = "failed_word"
     verify_refunded: Literal["refunded", "success"] = "refunded"
     verify_amounts: Literal["number", "string", "commas"] = "number"
     verify_amount: Literal["requested", "less_charge"] = "requested"
+    verify_case: Literal["documented", "other"] = "documented"
     verify_message: Literal["details", "fetched"] = "details"
     verify_meta: Literal["echoed", "dropped"] = "echoed"
     top_level_status: Literal["payment", "call"] = "payment"
     failed_word: Literal["failed/cancelled", "failed"] = "failed/cancelled"
     validation: Literal["strict", "off"] = "strict"
-    email: Literal["optional", "required"] = "optional"
-    phone: Literal["local", "international"] = "local"
+    email: Literal["optional", "required", "refused"] = "optional"
+    phone: Literal["local", "international", "refused"] = "local"
     duplicate_tx_ref: Literal["both_modes", "per_mode"] = "both_modes"
     refusals: Literal["400", "200"] = "400"
-    cancel_inactive: Literal["400", "404"] = "400"
+    cancel_answer: Literal["message", "empty"] = "message"
+    cancel_inactive: Literal["400", "404", "405", "409", "410", "422"] = "400"
     get_with_body: Literal["accepted", "html"] = "accepted"
     webhook_body: Literal["php", "utf8"] = "php"
+    webhook_shape: Literal[
+        "flat", "wrapped", "trx_ref", "merchant_reference", "payment_event", "no_event"
+    ] = "flat"
     webhook_signature: Literal["both", "constant_only", "wrong_payload", "custom"] = "both"
     signing_key: Literal["webhook_secret", "api_key"] = "webhook_secret"
     webhook_ack: Literal["200", "2xx"] = "200"
@@ -43,7 +48,8 @@ class Switches(BaseModel):
     refund_path: Literal["either", "reference", "tx_ref"] = "either"
     refund_partial: Literal["allowed", "refused"] = "allowed"
     refund_reference: Literal["once", "replay"] = "once"
-    refund_handle: Literal["both", "ref", "ref_id"] = "both"
+    refund_handle: Literal["both", "ref", "ref_id", "number"] = "both"
+    refund_code: Literal["200", "201", "202"] = "200"
     refund_ends: Literal["refunded", "reversed"] = "refunded"
 
 

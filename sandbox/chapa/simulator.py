@@ -329,7 +329,7 @@ class Simulator:
         with self.lock:
             now = self.clock()
             refund = Refund(
-                ref_id="RF" + self.characters(10),
+                ref_id=self._refund_id(),
                 tx_ref=payment.tx_ref,
                 payment_reference=payment.reference,
                 merchant_reference=reference,
@@ -343,6 +343,11 @@ class Simulator:
             self.refunds[refund.ref_id] = refund
             payment.refunds.append(refund)
             return refund
+
+    def _refund_id(self) -> str:
+        if self.settings.switches.refund_handle == "number":
+            return str(self._random.randrange(10**9, 10**10))
+        return "RF" + self.characters(10)
 
     def refund_by(self, reference: str) -> Refund | None:
         """Find by Chapa's `ref_id` or by the merchant's own reference."""
@@ -437,7 +442,7 @@ class Simulator:
         if url is None or secret is None:
             raise NotNowError("no webhook_url is set")
         key = api_key if switches.signing_key == "api_key" and api_key else secret
-        raw = events.encode(body, switches.webhook_body)
+        raw = events.encode(events.shaped(body, switches.webhook_shape), switches.webhook_body)
         if forged:
             signatures = events.forged_headers(raw, key, api_key, self.characters(45), forged)
         else:

@@ -1,4 +1,4 @@
-"""What operators read: one JSON line for each thing that happened, and a metric for each event.
+"""What operators read: one JSON line for each decision, and a metric for each event.
 
 No secret and no customer data: lines carry ids, statuses and reasons. Words that came from outside
 go through `scrub` first.
@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from payments.story import Event
+from payments.domain.aggregate import Event
+from payments.domain.events import details
 
 logger = Logger()
-# One dimension for all functions of a stack: an alarm asks what happened, not which of them saw it.
+# One dimension for all functions of a stack: alarms do not care which of them counted.
 metrics = Metrics(service=os.environ.get("METRICS_SERVICE"))
 
 _PRIVATE = re.compile(
@@ -23,7 +24,7 @@ _PRIVATE = re.compile(
 
 
 def scrub(text: str, limit: int = 300) -> str:
-    """Words from outside, without what looks like an address, a telephone number or a key."""
+    """Words from outside, without what may be an address, a telephone number or a key."""
     # Cut first, far behind what is shown: the search is quadratic in the length of a word.
     return _PRIVATE.sub("[removed]", text[: 10 * limit])[:limit]
 
@@ -33,7 +34,11 @@ def count(name: str, times: int = 1) -> None:
 
 
 def announce(order_id: str, events: Iterable[Event]) -> None:
-    """`payment.review` becomes a log line and a count of `PaymentReview`."""
+    """Log each event, and count it: `payment.review` is counted as `PaymentReview`."""
     for event in events:
-        logger.info(event.name, order_id=order_id, **event.details)
-        count("".join(word.capitalize() for word in event.name.split(".")))
+        logger.info(event.name, order_id=order_id, **details(event))
+        count(metric_of(event.name))
+
+
+def metric_of(event_name: str) -> str:
+    return "".join(word.capitalize() for word in event_name.split("."))

@@ -1,3 +1,4 @@
+from payments.usecases.resolve import PaymentDecision, resolve
 from tests.shop import Shop, http_event
 
 
@@ -17,7 +18,7 @@ def test_paid_payment_shows_its_events_in_order(shop: Shop) -> None:
     body = shop.status(tx_ref).body
     assert (body["status"], body["amount"]) == ("succeeded", "900.00")
     assert (body["order_id"], body["order_status"]) == (order_id, "paid")
-    assert body["reference"].startswith("AP")
+    assert body["provider_reference"].startswith("AP")
     assert [event["name"] for event in body["events"]] == [
         "order.placed",
         "payment.initializing",
@@ -60,14 +61,30 @@ def test_order_and_payment_of_another_user_are_not_found(shop: Shop) -> None:
 
 
 def test_unknown_order_and_payment_are_not_found(shop: Shop) -> None:
-    for order_id in ("a" * 20, "x", "ORDER", "%00"):
+    for order_id in ("a" * 12, "x", "ORDER", "%00"):
         response = shop.http("status", http_event("GET", path={"order_id": order_id}))
         assert response.code == "order_not_found"
-    for tx_ref in ("a" * 20 + "-" + "b" * 24, "x", "-"):
-        assert shop.status(tx_ref).code == "payment_not_found"
+    for tx_ref in ("a" * 20, "x", "-", "%00", "a" * 3_000):
+        for refresh in (False, True):
+            assert shop.status(tx_ref, refresh=refresh).code == "payment_not_found"
 
 
 def test_refresh_accepts_only_true_and_false(shop: Shop) -> None:
     _, tx_ref = shop.begun()
     event = http_event("GET", path={"tx_ref": tx_ref}, query={"refresh": "1"})
     assert shop.http("status", event).code == "invalid_request"
+
+
+def test_events_that_name_an_operator_are_not_shown(shop: Shop) -> None:
+    order_id, tx_ref = shop.begun()
+    resolve(shop.backend, tx_ref, PaymentDecision.ACCEPT, by="arn:almaz", reason="Paid in cash")
+    assert "payment.resolved" in shop.event_names(order_id)
+    assert "almaz" not in str(shop.status(tx_ref).body)
+
+
+def test_unanswered_payment_shows_since_when(shop: Shop) -> None:
+    order_id, tx_ref = shop.begun()
+    shop.unanswered()
+    shop.wait(order_id, 30 * 3600)
+    last = shop.status(tx_ref).body["events"][-1]
+    assert (last["name"], last["since"]) == ("payment.unanswered", "2026-11-22T09:01:00Z")

@@ -19,7 +19,7 @@ PARAMS = {
     "VerifyEverySeconds": "1",
     "WaitSeconds": "1",
     # Nothing becomes due by itself during a test.
-    "LookAfterSeconds": "600",
+    "CheckAfterSeconds": "600",
     "RepublishAfterSeconds": "2",
     "ReturnUrl": "https://shop.example/thanks",
 }
@@ -40,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedShop]:
     directory = tmp_path_factory.mktemp("stack")
-    with Stack(directory, params=PARAMS) as stack, DeployedShop(stack) as shop:
+    stack = Stack(directory, params=PARAMS, enforce_permissions=True)
+    with stack as described, DeployedShop(described, directory) as shop:
         # A webhook of Chapa's own comes only where a test asks for it.
         shop.chapa.switch(callback="none", cancel_event="none")
         # On a busy machine Chapa must not send a webhook twice because the first was slow.

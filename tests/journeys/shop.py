@@ -1,12 +1,19 @@
 """The deployed shop that the journeys use: a client with builders, and a way to let time pass."""
 
+import base64
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from operators.invariants import violations
 from sandbox.client import Client, Response, until
@@ -27,8 +34,9 @@ PRICE = 45_050
 class DeployedShop(Client):
     _numbers = count(1)
 
-    def __init__(self, stack: Description) -> None:
+    def __init__(self, stack: Description, directory: Path) -> None:
         super().__init__(stack)
+        self._directory = directory
         self.logs = Logs(self.aws("logs"))
         self.schedule = self._stop_schedule()
         """As it was deployed."""
@@ -78,7 +86,7 @@ class DeployedShop(Client):
 
     def await_payment(self, tx_ref: str, status: str) -> None:
         def check() -> str:
-            self.check(tx_ref.partition("-")[0])
+            self.check(tx_ref[:12])
             return str(self.payment(tx_ref)["status"])
 
         until(check, lambda seen: seen == status, f"payment {tx_ref} is {status}")
@@ -135,32 +143,19 @@ class DeployedShop(Client):
         lines = [line for _, line in self.logs.lines(f'"{metric}":[') if '"_aws"' in line]
         return int(sum(sum(json.loads(line)[metric]) for line in lines))
 
-    def short_lived_token(self) -> str:
-        """A token of abebe's that expires after two seconds."""
-        cognito = self.aws("cognito-idp")
-        [pool] = cognito.list_user_pools(MaxResults=10)["UserPools"]
-        [app] = cognito.list_user_pool_clients(UserPoolId=pool["Id"])["UserPoolClients"]
-        ids = {"UserPoolId": pool["Id"], "ClientId": app["ClientId"]}
-        before = cognito.describe_user_pool_client(**ids)["UserPoolClient"]
-        names = ("ExplicitAuthFlows", "AccessTokenValidity", "TokenValidityUnits")
-        settings = {name: before[name] for name in names}
-        settings["AccessTokenValidity"] = int(before["AccessTokenValidity"])
-        short = {"AccessTokenValidity": 2, "TokenValidityUnits": {"AccessToken": "seconds"}}
-        login = {"USERNAME": "abebe", "PASSWORD": "Aa1!for-two-seconds"}
-        cognito.update_user_pool_client(**ids, **settings | short)
-        try:
-            cognito.admin_set_user_password(
-                UserPoolId=ids["UserPoolId"],
-                Username=login["USERNAME"],
-                Password=login["PASSWORD"],
-                Permanent=True,
-            )
-            response = cognito.admin_initiate_auth(
-                **ids, AuthFlow="ADMIN_USER_PASSWORD_AUTH", AuthParameters=login
-            )
-        finally:
-            cognito.update_user_pool_client(**ids, **settings)
-        return str(response["AuthenticationResult"]["AccessToken"])
+    def signed_token(self, **changes: Any) -> str:
+        """Abebe's token with changed claims, signed with the user pool's own key.
+
+        None removes a claim.
+        """
+        header, claims, _ = self.stack["users"]["abebe"]["token"].split(".")
+        changed = json.loads(base64.urlsafe_b64decode(claims + "==")) | changes
+        kept = {name: value for name, value in changed.items() if value is not None}
+        signed = f"{header}.{base64url(json.dumps(kept).encode())}"
+        [path] = (self._directory / "tmp/state/cognito-pool-keys").glob("*-access.pem")
+        key = load_pem_private_key(path.read_bytes(), None)
+        assert isinstance(key, RSAPrivateKey)
+        return f"{signed}.{base64url(key.sign(signed.encode(), PKCS1v15(), SHA256()))}"
 
     def secret(self) -> dict[str, str]:
         response = self.aws("secretsmanager").get_secret_value(**self._secret_id)
@@ -171,6 +166,15 @@ class DeployedShop(Client):
             **self._secret_id, SecretString=json.dumps(dict(values))
         )
 
+    @contextmanager
+    def secret_deleted(self) -> Iterator[None]:
+        secrets = self.aws("secretsmanager")
+        secrets.delete_secret(**self._secret_id)
+        try:
+            yield
+        finally:
+            secrets.restore_secret(**self._secret_id)
+
     @property
     def _secret_id(self) -> dict[str, str]:
         return {"SecretId": self._variables("webhook")["SECRET_ID"]}
@@ -180,6 +184,10 @@ class DeployedShop(Client):
         return violations(
             self.items(), units=self.units, confirmed=self.confirmed(), settled=settled
         )
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def body_about(tx_ref: str | None, event: str = "charge.success") -> bytes:

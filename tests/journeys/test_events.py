@@ -34,18 +34,18 @@ def test_events_of_a_paid_order_arrive_in_the_documented_envelope(
 ) -> None:
     order_id, tx_ref = shop.paid(shop.product())
     details = received(listener, order_id, 5)
-    assert [detail["name"] for detail in details] == shop.ledger(order_id)
+    assert [detail["name"] for detail in details] == shop.event_names(order_id)
     assert [detail["number"] for detail in details] == [1, 2, 3, 4, 5]
     for detail in details:
         jsonschema.validate(detail, SCHEMA)
     assert details[0]["data"] == {"amount": "901.00", "currency": "ETB"}
     assert details[4]["data"]["tx_ref"] == tx_ref
-    for event in listener.heard:
+    for event in listener.received:
         assert event["source"] == "chapa-payments"
         assert event["detail-type"] == event["detail"]["name"]
     orders = {item["pk"] for item in shop.dump() if item["sk"] == "ORDER"}
-    assert {f"ORDER#{event['detail']['order_id']}" for event in listener.heard} <= orders
-    everything = json.dumps(listener.heard)
+    assert {f"ORDER#{event['detail']['order_id']}" for event in listener.received} <= orders
+    everything = json.dumps(listener.received)
     assert not [word for word in CUSTOMER.values() if word in everything]
 
 

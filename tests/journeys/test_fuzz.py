@@ -21,7 +21,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.generation.meta import CoverageScenario, coverage_scenario
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from payments.signature import sign
+from payments.chapa.signature import sign
 from tests.contract import PATH, complaints
 from tests.depth import depth
 from tests.journeys.shop import CUSTOMER, DeployedShop
@@ -50,7 +50,6 @@ REFUSED_BY_RULE = (
     "An order has at most 90 different products.",
     "An order has at most 10000 units of a product.",
     "The order comes to ",
-    "An event about a charge has a tx_ref.",
     "Input should be a valid integer",
     "The payment provider refused this payment",
 )
@@ -156,6 +155,10 @@ def fuzz(
     chains: int = 0,
 ) -> Exchanges:
     """Send generated requests to these operations; `known` are values of fields to mix in."""
+    checks = dict(CHECKS)
+    if signed:
+        # A webhook is read leniently: no field but a reference of ours counts.
+        checks["negative_data_rejection"] = {"expected-statuses": ["200", "400", "401"]}
     config = SchemathesisConfig.from_dict(
         {
             "seed": 1,
@@ -163,7 +166,7 @@ def fuzz(
             "request-timeout": 30,
             "continue-on-failure": True,
             "headers": {"Authorization": f"Bearer {token}"} if token is not None else {},
-            "checks": dict(CHECKS),
+            "checks": checks,
             "generation": {"deterministic": True, "database": "none", "max-examples": requests},
             "phases": {
                 # The local API Gateway answers OPTIONS in its own way.
@@ -193,7 +196,7 @@ def test_customer_requests_get_responses_of_the_contract(shop: DeployedShop) -> 
         shop.product(UNITS, sku)
     sku = shop.product(UNITS)
     begun = [shop.begun(sku, 1) for _ in range(3)]
-    orders = [shop.ordered(sku, 1) for _ in range(4)]
+    orders = [shop.ordered(sku, 1) for _ in range(2)]
     assert shop.cancel(orders[0])["status"] == "cancelled"
     exchanges = fuzz(
         shop,
@@ -202,7 +205,7 @@ def test_customer_requests_get_responses_of_the_contract(shop: DeployedShop) -> 
             "body.items[*].sku": [*IN_EXAMPLES, sku, "no-such-product"],
             "path.order_id": [order_id for order_id, _ in begun],
             "path.tx_ref": [tx_ref for _, tx_ref in begun],
-            "body.order_id": [*orders, *(order_id for order_id, _ in begun)],
+            "body.order_id": [*reversed(orders), begun[0][0]],
             **{f"body.customer.{field}": [value] for field, value in CUSTOMER.items()},
         },
         token=shop.stack["users"]["abebe"]["token"],

@@ -2,12 +2,16 @@
 
 import json
 
-from payments.queue import message_for
-from sandbox.client import Stock, until
+import pytest
+
+from payments.aws.queue import Message, message_body
+from sandbox.client import until
 from tests.journeys.shop import DeployedShop, at_once, body_about
 
 NOT_OURS = '{"poison": true}'
 """A message that is no order id."""
+
+WHY = ("--reason", "ticket 7")
 
 
 def test_schedule_runs_the_sweep_every_minute(shop: DeployedShop) -> None:
@@ -15,6 +19,86 @@ def test_schedule_runs_the_sweep_every_minute(shop: DeployedShop) -> None:
     assert schedule["State"] == "ENABLED"
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
     assert schedule["Target"]["Arn"].endswith(f":function:{shop.stack['functions']['expire']}")
+
+
+def listed(shop: DeployedShop, status: str) -> set[str]:
+    """References of the payments, refunds and orders that the tool lists."""
+    code, rows, _ = shop.operate("list", "--status", status)
+    assert code == 0
+    return {str(row.get("refund_id") or row.get("tx_ref") or row["order_id"]) for row in rows}
+
+
+def test_operator_accepts_a_payment_in_review_and_its_order_is_paid(shop: DeployedShop) -> None:
+    sku = shop.product()
+    order_id, tx_ref = shop.begun(sku)
+    shop.chapa.pay(tx_ref, amount="900.00", webhook=False)
+    code, checked, _ = shop.operate("check", tx_ref)
+    assert (code, checked["status"], checked["paid"]) == (0, "review", "900.00 ETB")
+    assert tx_ref in listed(shop, "review")
+    assert shop.initialize(order_id).code == "order_not_payable"
+    code, _, refusal = shop.operate("resolve", tx_ref, "--dismiss", *WHY)
+    assert (code, "Chapa says that the money is there." in refusal) == (1, True)
+
+    code, accepted, _ = shop.operate("resolve", tx_ref, "--accept", *WHY)
+    assert (code, accepted["status"]) == (0, "succeeded")
+    assert shop.state(order_id) == ("paid", ["succeeded"])
+    assert shop.available(sku) == 8
+    assert tx_ref not in listed(shop, "review")
+    code, shown, _ = shop.operate("show", tx_ref)
+    [resolved] = [event for event in shown["events"] if event["name"] == "payment.resolved"]
+    assert (code, resolved["decision"], resolved["reason"]) == (0, "accept", "ticket 7")
+    assert resolved["by"] == accepted["accepted_by"]
+    assert resolved["by"].startswith("arn:aws:")
+    assert [event["name"] for event in shown["events"]] == shop.event_names(order_id)
+
+
+def test_payment_that_chapa_does_not_answer_about_is_counted_and_settled_later(
+    shop: DeployedShop,
+) -> None:
+    sku = shop.product()
+    order_id, tx_ref = shop.begun(sku)
+    shop.chapa.pay(tx_ref, webhook=False)
+    fault = unanswered(shop, tx_ref)
+    before = shop.counted("PaymentUnanswered")
+
+    def names_after_check() -> list[str]:
+        shop.check(order_id, expires=True)
+        return shop.event_names(order_id)
+
+    with shop.with_environment("reconcile", UNANSWERED_AFTER_SECONDS="1"):
+        names = until(names_after_check, lambda n: "payment.unanswered" in n, "it is recorded")
+    times = before + names.count("payment.unanswered")
+    until(lambda: shop.counted("PaymentUnanswered"), lambda n: n == times, "it is counted")
+    assert tx_ref in listed(shop, "unanswered")
+    code, checked, error = shop.operate("check", tx_ref)
+    assert (code, checked["status"]) == (2, "pending")
+    assert "Chapa gave no usable answer." in error
+    assert shop.state(order_id) == ("pending", ["pending"])
+    assert shop.available(sku) == 8
+
+    shop.chapa.remove_fault(fault)
+    shop.check(order_id)
+    assert shop.state(order_id) == ("paid", ["succeeded"])
+
+
+def unanswered(shop: DeployedShop, tx_ref: str) -> int:
+    """Let Chapa answer no question about a payment. Returns the fault's id."""
+    return shop.chapa.add_fault("verify", "status", tx_ref=tx_ref, status=503, times=None)
+
+
+def test_dismissed_payment_of_a_chapa_that_is_gone_lets_go_of_the_stock(
+    shop: DeployedShop,
+) -> None:
+    sku = shop.product()
+    order_id, tx_ref = shop.begun(sku)
+    unanswered(shop, tx_ref)
+    shop.make_due(order_id, expires=True)
+    code, _, refusal = shop.operate("resolve", tx_ref, "--dismiss", *WHY)
+    assert (code, "--unanswered" in refusal) == (1, True)
+    code, dismissed, _ = shop.operate("resolve", tx_ref, "--dismiss", "--unanswered", *WHY)
+    assert (code, dismissed["status"]) == (0, "closed")
+    assert shop.state(order_id) == ("expired", ["closed"])
+    assert shop.available(sku) == 10
 
 
 def test_two_refunds_at_once_never_exceed_what_was_paid(shop: DeployedShop) -> None:
@@ -33,26 +117,67 @@ def test_two_refunds_at_once_never_exceed_what_was_paid(shop: DeployedShop) -> N
 
     until(refunds, lambda made: made == [("600.00", "refunded")], "the first refund is done")
     assert shop.state(order_id) == ("paid", ["succeeded"])
-    assert shop.stock(sku) == Stock(8, 0, 2)
+    assert shop.available(sku) == 8
 
-    code, rest, _ = shop.operate("refund", tx_ref, "--key", "the rest", "--return-stock")
-    assert (code, rest["status"], rest["amount"]) == (0, "requested", "301.00")
+    the_rest = ("refund", tx_ref, "--key", "the rest", "--return", f"{sku}=2")
+    code, rest, _ = shop.operate(*the_rest)
+    assert (code, rest["status"], rest["amount"]) == (0, "requested", "301.00 ETB")
     shop.await_payment(tx_ref, "refunded")
     assert shop.refunds(tx_ref) == [("600.00", "refunded"), ("301.00", "refunded")]
     assert shop.order(order_id)["status"] == "refunded"
-    assert shop.stock(sku) == Stock(10, 0, 0)
+    assert shop.available(sku) == 10
 
-    code, again, _ = shop.operate("refund", tx_ref, "--key", "the rest", "--return-stock")
-    assert (code, again) == (0, rest | {"status": "refunded"})
+    code, again, _ = shop.operate(*the_rest)
+    assert (code, again["refund_id"], again["status"]) == (0, rest["refund_id"], "refunded")
     shop.await_worker()
     assert shop.refunds(tx_ref) == [("600.00", "refunded"), ("301.00", "refunded")]
 
     code, shown, _ = shop.operate("show", order_id)
-    assert (code, shown["status"], shown["stock"]) == (0, "refunded", "released")
+    assert (code, shown["status"], shown["due"]) == (0, "refunded", None)
     assert again in shown["refunds"]
-    assert [event["name"] for event in shown["ledger"]] == shop.ledger(order_id)
-    assert shown["ledger"][-1]["name"] == "order.refunded"
-    assert shown["next_look"] is None
+    assert shown["events"][-1]["name"] == "order.refunded"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "order_status"),
+    [
+        ("retry-refund", "requested", "refunded"),
+        ("settle-refund", "refunded", "refunded"),
+        ("dismiss-refund", "dismissed", "paid"),
+    ],
+)
+def test_operator_decides_about_a_refund_that_chapa_refused(
+    shop: DeployedShop, command: str, status: str, order_status: str
+) -> None:
+    before = shop.counted("RefundReview")
+    order_id, tx_ref = shop.paid(shop.product())
+    shop.chapa.add_fault("refund", "status", tx_ref=tx_ref, status=400)
+    code, refund, _ = shop.operate("refund", tx_ref, "--key=ticket")
+    assert code == 0
+    until(lambda: shop.event_names(order_id)[-1], lambda n: n == "refund.review", "in review")
+    until(lambda: shop.counted("RefundReview"), lambda n: n == before + 1, "it is counted")
+    code, decided, _ = shop.operate(command, refund["refund_id"], *WHY)
+    assert (code, decided["status"]) == (0, status)
+    retried = command == "retry-refund"
+    if retried:
+        shop.await_payment(tx_ref, "refunded")
+    assert shop.refunds(tx_ref) == [("901.00", "refunded")] * retried
+    assert shop.order(order_id)["status"] == order_status
+    code, _, refusal = shop.operate("retry-refund", refund["refund_id"], *WHY)
+    assert (code, "only one in manual review" in refusal) == (1, True)
+
+
+def test_operator_stops_and_resumes_the_sale_of_a_product(shop: DeployedShop) -> None:
+    sku = shop.product(1)
+    code, product, _ = shop.operate("catalogue", "set", sku, "--not-for-sale")
+    assert (code, product["for_sale"]) == (0, False)
+    assert shop.place({sku: 1}).code == "out_of_stock"
+    change = ("--for-sale", "--add=2", "--price=1.00")
+    code, product, _ = shop.operate("catalogue", "set", sku, *change)
+    shop.units[sku] += 2
+    assert (code, product["available"], product["stocked"]) == (0, 3, 3)
+    assert shop.place({sku: 3})["amount"] == "3.00"
+    assert shop.operate("catalogue", "set", sku, "--add=-1")[0] == 1
 
 
 def test_reversal_marks_payment_and_order_and_is_counted(shop: DeployedShop) -> None:
@@ -67,8 +192,8 @@ def test_reversal_marks_payment_and_order_and_is_counted(shop: DeployedShop) -> 
         "Chapa is asked again",
     )
     assert shop.state(order_id) == ("refunded", ["reversed"])
-    assert shop.stock(sku) == Stock(8, 0, 2)
-    assert shop.ledger(order_id)[-2:] == ["payment.reversed", "order.refunded"]
+    assert shop.available(sku) == 8
+    assert shop.event_names(order_id)[-2:] == ["payment.reversed", "order.refunded"]
     assert shop.notify(body).body == {"outcome": "duplicate"}
     until(lambda: shop.counted("PaymentReversed"), lambda n: n == before + 1, "it is counted")
 
@@ -94,7 +219,7 @@ def test_failing_messages_go_to_dlq_and_redrive_settles_their_order(shop: Deploy
     set_status(shop, order_id, "unheard-of")
     sqs, queues = shop.aws("sqs"), shop.stack["queues"]
     shop.retry_messages_after(1)
-    for body in (NOT_OURS, message_for(order_id), message_for(healthy[0])):
+    for body in (NOT_OURS, message_body(Message(order_id)), message_body(Message(healthy[0]))):
         sqs.send_message(QueueUrl=queues["reconcile"], MessageBody=body)
     # The messages beside it are not held up.
     shop.await_order(healthy[0], "paid")
@@ -103,6 +228,9 @@ def test_failing_messages_go_to_dlq_and_redrive_settles_their_order(shop: Deploy
     failures = [line for line in lines if "unheard-of" in line["exception"]]
     assert len(failures) >= 5
     assert {line["exception_name"] for line in failures} == {"ValueError"}
+
+    code, audit, _ = shop.operate("audit")
+    assert (code, any(order_id in broken for broken in audit["violations"])) == (1, True)
 
     [message] = [
         message
@@ -116,5 +244,5 @@ def test_failing_messages_go_to_dlq_and_redrive_settles_their_order(shop: Deploy
     code, result, _ = shop.operate("redrive")
     assert (code, result["redriven"] >= 1) == (0, True)
     shop.await_order(order_id, "paid")
-    assert shop.stock(sku) == Stock(6, 0, 4)
+    assert shop.available(sku) == 6
     assert shop.queued("dead_letter") == 0

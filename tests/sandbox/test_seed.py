@@ -5,6 +5,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from payments.aws.items import Product
+from payments.aws.repository import Repository
 from sandbox.seed import seed
 from tests.shop import create_table
 
@@ -25,20 +27,21 @@ def test_seeding_again_changes_prices_and_never_stock(tmp_path: Path) -> None:
         client.update_item(
             TableName="shop",
             Key=key,
-            UpdateExpression="ADD available :less, committed :more",
-            ExpressionAttributeValues={":less": {"N": "-3"}, ":more": {"N": "3"}},
+            UpdateExpression="SET for_sale = :no ADD available :less",
+            ExpressionAttributeValues={":less": {"N": "-3"}, ":no": {"BOOL": False}},
         )
         seed(client, "shop", catalogue(tmp_path, unit_price="160", available=99))
-        item = client.get_item(TableName="shop", Key=key)["Item"]
-    numbers = {
-        name: item[name]["N"] for name in ("unit_price", "available", "reserved", "committed")
-    }
-    assert numbers == {"unit_price": "16000", "available": "7", "reserved": "0", "committed": "3"}
+        products = Repository(client, "shop").products(["mug"])
+    assert products == {"mug": Product("mug", "Mug", 16_000, "ETB", 10, 7, for_sale=False)}
 
 
 @pytest.mark.parametrize(
     "changes", [{"unit_price": "1.005"}, {"currency": "EUR"}, {"available": -1}]
 )
 def test_wrong_product_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
-    with mock_aws(), pytest.raises(ValueError, match="mug"):
-        seed(boto3.client("dynamodb"), "shop", catalogue(tmp_path, **changes))
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        create_table(client, "shop")
+        with pytest.raises(ValueError, match="mug"):
+            seed(client, "shop", catalogue(tmp_path, **changes))
+        assert Repository(client, "shop").products(["mug"]) == {}

@@ -76,8 +76,8 @@ def test_second_command_on_the_same_stack_fails_at_once(tmp_path: Path) -> None:
 
 
 def test_parameters_are_read_as_a_shell_would() -> None:
-    read = launcher._assignments("""ShopName="My Shop" ReturnUrl= LookAfterSeconds=1,2""")
-    assert read == {"ShopName": "My Shop", "ReturnUrl": "", "LookAfterSeconds": "1,2"}
+    read = launcher._assignments("""ShopName="My Shop" ReturnUrl= CheckAfterSeconds=1,2""")
+    assert read == {"ShopName": "My Shop", "ReturnUrl": "", "CheckAfterSeconds": "1,2"}
 
 
 @pytest.mark.parametrize("text", ["ShopName", "=x", 'ShopName="', "Shop-Name=x"])
@@ -145,7 +145,7 @@ def test_functions_work_with_the_permissions_of_the_template_and_not_without(
         received = until(listener.listen, bool, "another service receives an event")
         assert received[0]["detail"]["order_id"] == order["order_id"]
         workers = stack.workers()
-        assert {"checkout", "initialize", "publish"} <= set(workers.values())
+        assert {"orders", "initialize", "publish"} <= set(workers.values())
 
         # An event that is not published is soon overdue, so that the sweep writes too.
         functions = stack.client("lambda")
@@ -166,7 +166,7 @@ def test_functions_work_with_the_permissions_of_the_template_and_not_without(
 
         # Without these policies it fails.
         iam = stack.client("iam")
-        role = configuration(stack, "checkout")["Role"].rpartition("/")[2]
+        role = configuration(stack, "orders")["Role"].rpartition("/")[2]
         for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             iam.delete_role_policy(RoleName=role, PolicyName=policy)
         with pytest.raises(urllib.error.HTTPError) as refused:

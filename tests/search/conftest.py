@@ -5,7 +5,7 @@ from unittest.mock import patch
 import pytest
 from moto import mock_aws
 
-from payments import repository
+from payments.aws import repository
 
 
 @pytest.fixture(scope="module")

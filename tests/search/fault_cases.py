@@ -24,10 +24,11 @@ class Means(Enum):
     NOT_DONE = "Chapa certainly did nothing"
     REFUSED = "Chapa refuses what we sent"
     PERHAPS = "Chapa may have acted"
-    NOT_OPEN = "Chapa says that no page is open"
+    NOT_OPEN = "Chapa says that no page is open any more"
     # Of a question:
     NO_ANSWER = "Chapa gives no usable answer"
     DENIED = "Chapa says: not paid yet"
+    PENDING = "Chapa says: pending"
     FAILED = "Chapa says: failed"
     BELIEVED = "Chapa says: paid"
     MONEY_BACK = "Chapa says: the money went back"
@@ -41,7 +42,7 @@ SAYS = {
     "nonsense": Means.NO_ANSWER,
     None: Means.DENIED,
     "404": Means.DENIED,
-    "pending": Means.DENIED,
+    "pending": Means.PENDING,
     "failed/cancelled": Means.FAILED,
     "success": Means.BELIEVED,
     "refunded": Means.MONEY_BACK,
@@ -118,15 +119,21 @@ class Case:
                 return Means.UNTRUE
             if self.kind == "says":
                 return SAYS[self.details["word"]]
-            return Means.DENIED if (self.call, status) == ("verify", 404) else Means.NO_ANSWER
+            not_paid = self.call == "verify" and status in {400, 404}
+            return Means.DENIED if not_paid else Means.NO_ANSWER
+        if self.call == "cancel" and self._answered in {200, 400, 404, 422}:
+            return Means.NOT_OPEN  # Whatever the body is.
         match status:
-            case 400 | 404 if self.call == "cancel":
-                return Means.NOT_OPEN
-            case 400 | 422 if self.call != "cancel":
+            case 400 | 422:
                 return Means.REFUSED
             case int() if status < 500:
                 return Means.NOT_DONE
         return Means.PERHAPS if self.kind else Means.NOT_DONE
+
+    @property
+    def _answered(self) -> int | None:
+        """The HTTP status, if there is one in time."""
+        return 200 if self.kind == "malformed" else self.details.get("status")
 
     @property
     def code_of_initialize(self) -> str:

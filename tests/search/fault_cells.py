@@ -5,6 +5,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
+from payments.domain.states import PAID
 from sandbox.chapa.journal import Entry
 from tests.search.fault_cases import Case, Means
 from tests.search.fault_uses import Use
@@ -12,7 +13,7 @@ from tests.search.scenes import Scene, Stage
 from tests.search.world import World
 
 LASTS = 27 * 3600
-"""Seconds: a day without an answer, after which manual review begins, and what comes before."""
+"""Seconds: a day without an answer, after which an alarm fires, and what comes before."""
 
 LOST_SUCCESS = "Chapa confirms it, and it is "
 """The invariants call a success that we do not know of by these words."""
@@ -26,10 +27,9 @@ class State:
     """An order as the table shows it and as it is compared."""
 
     order: str
-    stock: str
     payments: tuple[str, ...]
     refunds: tuple[str, ...]
-    units: tuple[int, int, int]
+    available: int
     cancelling: bool
     possibly_reversed: bool
 
@@ -42,7 +42,7 @@ class State:
             words = (status if n == 1 else f"{n} {status}" for status, n in groups)
             text += f"; payment {', '.join(words)}"
         if self.possibly_reversed:
-            text += " in doubt"
+            text += ", possibly reversed"
         if self.refunds:
             text += f"; refund {', '.join(self.refunds)}"
         return text
@@ -58,7 +58,7 @@ class Cell:
     """None when the fault happened once."""
     end: State
     denied: bool
-    """Chapa denied a success for so long that only another webhook finds it."""
+    """Chapa denied a success for so long that only other webhooks find it."""
     seconds: float
     """Duration of the action."""
     journal: tuple[Entry, ...]
@@ -71,7 +71,7 @@ class Cell:
 class Player:
     def __init__(self) -> None:
         # The second check is twelve hours after the first: a day without answers has few checks.
-        self.world = World(wait_seconds="0", look_after_seconds="90,600,7200,43200")
+        self.world = World(wait_seconds="0", check_after_seconds="90,600,7200,43200")
         self.world.max_sweeps = 80
         self.world.refund_takes = timedelta(days=2)
         self.world.control.set(refund_checks=0)
@@ -107,13 +107,14 @@ class Player:
             world.pass_time(world.now + LASTS)
             after_27_hours = self._state(scene)
             violations = self._violations(case)
-            if case.means in {Means.DENIED, Means.FAILED}:
+            if case.means in {Means.DENIED, Means.PENDING, Means.FAILED}:
                 denied = bool(violations)
                 violations = [each for each in violations if LOST_SUCCESS not in each]
             assert violations == []
             world.recover()
             if denied:
-                scene.webhook()
+                for payment in world.aggregate(scene.order_id).payments:
+                    Scene(world, scene.order_id, payment.tx_ref).webhook()
         journal = tuple(world.simulator.journal.entries())
         end = self._rest(scene, case)
         at_chapa = tuple(payment.status for payment in world.simulator.payments.values())
@@ -153,14 +154,13 @@ class Player:
         return [each for each in found if not any(words in each for words in UNTRUE_SUCCESS)]
 
     def _state(self, scene: Scene) -> State:
-        story = self.world.story(scene.order_id)
-        payments = sorted(story.payments, key=lambda payment: payment.created_at)
+        aggregate = self.world.aggregate(scene.order_id)
+        payments = sorted(aggregate.payments, key=lambda payment: payment.created_at)
         return State(
-            str(story.order.status),
-            str(story.order.stock),
-            tuple(str(payment.status) for payment in payments),
-            tuple(str(refund.status) for refund in story.refunds),
-            self.world.stock("LAST"),
-            story.order.cancelling,
-            any(payment.in_doubt for payment in payments),
+            aggregate.order.status.value,
+            tuple(payment.status.value for payment in payments),
+            tuple(refund.status.value for refund in aggregate.refunds),
+            self.world.available("LAST"),
+            aggregate.order.cancelling,
+            any(payment.status in PAID and payment.check_at for payment in payments),
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from payments.queue import message_for
+from payments.aws.queue import Message, message_body
 from sandbox.chapa.control import ControlError
 from sandbox.chapa.faults import Call, Kind
 from sandbox.client import Response
@@ -90,7 +90,7 @@ def refresh(scene: Scene) -> str:
 
 
 def worker(scene: Scene) -> str:
-    event = {"Records": [{"messageId": "1", "body": message_for(scene.order_id)}]}
+    event = {"Records": [{"messageId": "1", "body": message_body(Message(scene.order_id))}]}
     result = scene.world.call("reconcile", event, milliseconds=WORKER_MILLISECONDS)
     assert result == {"batchItemFailures": []}
     return NOBODY
@@ -98,7 +98,7 @@ def worker(scene: Scene) -> str:
 
 def cancel(scene: Scene) -> str:
     event = http_event("POST", path={"order_id": scene.order_id})
-    response = scene.world.http("checkout", event)
+    response = scene.world.http("orders", event)
     return shown(response) + (f" order {response['status']}" if response.status < 300 else "")
 
 
@@ -159,7 +159,7 @@ def sent(setup: Setup, fault: Kind | None = None) -> Setup:
         if fault:
             scene.world.control.add_fault("refund", fault, seconds=1)
         scene.worker()
-        due = scene.world.story(scene.order_id).order.due_at
+        due = scene.world.aggregate(scene.order_id).order.due_at
         assert due is not None
         scene.world.clock.advance(due - scene.world.now)
 

@@ -3,13 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from functions.webhook.app import Notification, _notified
-from payments import refunds
-from payments.cancel import cancel
+from functions.webhook.app import _notified
+from payments.aws.queue import Message
+from payments.chapa.notification import Notification
+from payments.domain import ids
 from payments.errors import NotDeferred
-from payments.initialize import initialize
-from payments.reconcile import reconcile
-from payments.settle import find, settle
+from payments.usecases import refund as refunds
+from payments.usecases import resolve
+from payments.usecases.cancel import cancel
+from payments.usecases.initialize import initialize
+from payments.usecases.reconcile import reconcile
+from payments.usecases.refund import RefundDecision
+from payments.usecases.resolve import PaymentDecision
+from payments.usecases.settle import settle
 from sandbox.chapa.control import ControlError
 from sandbox.client import Response
 from tests.search.explorer import Choice, Run, Task, written
@@ -28,7 +34,7 @@ class Scene:
 
     def webhook(self, event: str = "charge.success") -> object:
         notification = Notification(event=event, tx_ref=self.tx_ref)
-        return _notified(self.world.backend, notification)
+        return _notified(self.world.backend, notification, self.tx_ref)
 
     def refund_webhook(self) -> object:
         return self.webhook("charge.refunded")
@@ -40,22 +46,20 @@ class Scene:
                 return self.webhook()
         return None
 
-    def webhook_then_worker(self) -> object:
+    def webhook_then_worker(self) -> None:
         self.webhook_until_answered()
-        return self.worker()
+        self.worker()
 
-    def worker(self) -> object:
-        reconcile(self.world.backend, self.order_id)
-        return None
+    def worker(self) -> None:
+        reconcile(self.world.backend, Message(self.order_id))
 
-    def sweep(self) -> object:
+    def sweep(self) -> None:
         """Schedule and worker."""
         self.world.sweep()
-        return None
 
     def status_refresh(self) -> object:
-        story = find(self.world.backend, self.tx_ref)
-        return settle(self.world.backend, story, self.tx_ref)
+        aggregate = self.world.backend.find(self.tx_ref)
+        return settle(self.world.backend, aggregate, self.tx_ref)
 
     def initialize(self) -> object:
         return initialize(self.world.backend, self.order_id, "abebe")
@@ -69,10 +73,9 @@ class Scene:
     def other_refund(self) -> object:
         return self.refund("b", None)
 
-    def customer_pays(self) -> object:
+    def customer_pays(self) -> None:
         with suppress(ControlError):  # Already paid.
             self.world.control.pay(self.tx_ref, late=True, webhook=False)
-        return None
 
     def attempt_fails(self) -> object:
         with suppress(ControlError):  # Already paid, or the page is closed.
@@ -87,14 +90,55 @@ class Scene:
     def other_order(self) -> Response:
         return self.world.order({"LAST": 1}, user="sara")
 
-    def minute_passes(self) -> object:
+    def _decide(self, by: str, decision: PaymentDecision, **how: bool) -> object:
+        backend = self.world.backend
+        return resolve.resolve(backend, self.tx_ref, decision, by=by, reason="Seen", **how)
+
+    def operator_accepts(self) -> object:
+        return self._decide("almaz", PaymentDecision.ACCEPT)
+
+    def operator_refunds(self) -> object:
+        return self._decide("bekele", PaymentDecision.REFUND)
+
+    def operator_dismisses(self) -> object:
+        return self._decide("chala", PaymentDecision.DISMISS)
+
+    def operator_dismisses_unanswered(self) -> object:
+        return self._decide("desta", PaymentDecision.DISMISS, unanswered=True)
+
+    def _decide_refund(self, by: str, decision: RefundDecision) -> object:
+        refund_id = ids.refund_id(self.tx_ref, "key first")
+        return refunds.resolve(self.world.backend, refund_id, decision, by=by, reason="Seen")
+
+    def refund_retried(self) -> object:
+        return self._decide_refund("almaz", RefundDecision.RETRY)
+
+    def refund_settled(self) -> object:
+        return self._decide_refund("bekele", RefundDecision.SETTLE)
+
+    def refund_dismissed(self) -> object:
+        return self._decide_refund("chala", RefundDecision.DISMISS)
+
+    def goods_returned(self) -> object:
+        backend, returns = self.world.backend, {"LAST": 1}
+        return refunds.request(backend, self.tx_ref, 0, key="c", reason="Back", returns=returns)
+
+    def chapa_refunds(self) -> object:
+        """All that is left, on Chapa's dashboard."""
+        chapa, payment = self.world.simulator, self.world.at_chapa(self.tx_ref)
+        if payment.paid and payment.refundable:
+            refund = chapa.refund(
+                payment, payment.refundable, reference=None, reason=None, meta=None
+            )
+            chapa.move_refund(refund, "refunded", webhook=False)
+        return self.refund_webhook()
+
+    def minute_passes(self) -> None:
         """Longer than any lease: every task in progress is too slow."""
         self.world.clock.advance(61)
-        return None
 
-    def half_hour_passes(self) -> object:
+    def half_hour_passes(self) -> None:
         self.world.clock.advance(1800)
-        return None
 
 
 def no_payment(scene: Scene) -> None:
@@ -137,7 +181,7 @@ def page_lost(scene: Scene) -> None:
     no_payment(scene)
     scene.world.control.add_fault("initialize", "timeout_after", seconds=1)
     scene.world.pay(scene.order_id)
-    [payment] = scene.world.story(scene.order_id).payments
+    [payment] = scene.world.aggregate(scene.order_id).payments
     scene.tx_ref = payment.tx_ref
     scene.world.clock.advance(90)
 
@@ -172,7 +216,7 @@ def paid_twice(scene: Scene) -> None:
     just_opened(scene)
     first = scene.tx_ref
     scene.attempt_fails()
-    _, second, _ = initialize(scene.world.backend, scene.order_id, "abebe")
+    second = initialize(scene.world.backend, scene.order_id, "abebe").payment
     for tx_ref in (second.tx_ref, first):
         scene.world.control.pay(tx_ref, late=True, webhook=False)
     scene.world.clock.advance(90)
@@ -202,6 +246,51 @@ def refund_unanswered(scene: Scene) -> None:
     scene.world.clock.advance(90)
 
 
+def refund_refused(scene: Scene) -> None:
+    """Chapa refused a part. The operators decide about it."""
+    refund_requested(scene)
+    scene.world.control.add_fault("refund", "status", status=400)
+    scene.worker()
+    scene.world.clock.advance(90)
+
+
+def other_amount_paid(scene: Scene) -> None:
+    """In manual review."""
+    just_opened(scene)
+    scene.world.control.pay(scene.tx_ref, amount="0.50", webhook=False)
+    scene.world.clock.advance(90)
+    scene.webhook()
+
+
+def other_amount_and_overdue(scene: Scene) -> None:
+    other_amount_paid(scene)
+    scene.world.clock.advance(1800)
+
+
+def rest_refunded_by_chapa(scene: Scene) -> None:
+    """We refunded a part, and Chapa's dashboard the rest: manual review."""
+    refund_pending(scene)
+    for refund in scene.world.simulator.refunds.values():
+        scene.world.simulator.move_refund(refund, "refunded", webhook=False)
+    scene.worker()
+    scene.world.clock.advance(90)
+    scene.chapa_refunds()
+
+
+def closing_in_grace(scene: Scene) -> None:
+    """Chapa says pending after the cancel: a wallet may be asking the customer."""
+    scene.world.control.switch(verify_unpaid="pending", verify_cancelled="unpaid")
+    overdue(scene)
+    scene.worker()
+    scene.world.clock.advance(60)
+
+
+def late_success_in_review(scene: Scene) -> None:
+    scene.world.with_rules(late_success="review")
+    expired_and_paid(scene)
+    scene.webhook()
+
+
 USE_CASES = "initialize webhook status_refresh worker sweep cancel refund"
 
 ACTIONS: Mapping[Setup, str] = {
@@ -210,18 +299,28 @@ ACTIONS: Mapping[Setup, str] = {
     " half_hour_passes",
     paid_unnoticed: "webhook sweep status_refresh initialize cancel minute_passes",
     paid_just_after_check: "webhook status_refresh cancel",
-    overdue: "sweep worker webhook initialize cancel customer_pays minute_passes",
+    overdue: "sweep worker webhook initialize cancel customer_pays minute_passes"
+    " operator_dismisses",
     paid_and_overdue: "sweep webhook cancel minute_passes",
     page_lost: "initialize worker cancel customer_pays webhook minute_passes",
     expired_and_paid: "sweep webhook other_order",
     paid_after_final_check: "webhook_until_answered webhook_then_worker",
     paid_and_sold_out: "sweep webhook status_refresh",
     paid_twice: "worker sweep webhook cancel status_refresh initialize",
-    applied: "refund other_refund refund_webhook worker chapa_reverses webhook status_refresh"
-    " initialize cancel sweep",
+    applied: "refund other_refund goods_returned refund_webhook worker chapa_reverses webhook"
+    " status_refresh initialize cancel sweep",
     refund_requested: "worker other_refund refund_webhook chapa_reverses minute_passes",
     refund_pending: "worker other_refund chapa_reverses refund_webhook",
-    refund_unanswered: "worker refund_webhook chapa_reverses minute_passes",
+    refund_unanswered: "worker refund_webhook chapa_reverses minute_passes refund_settled",
+    refund_refused: "refund_retried refund_settled refund_dismissed other_refund goods_returned"
+    " chapa_refunds worker",
+    other_amount_paid: "operator_accepts operator_refunds operator_dismisses chapa_refunds worker",
+    other_amount_and_overdue: "operator_dismisses_unanswered operator_accepts cancel sweep",
+    rest_refunded_by_chapa: "operator_accepts operator_refunds operator_dismisses worker",
+    closing_in_grace: "worker customer_pays webhook operator_accepts operator_dismisses"
+    " operator_dismisses_unanswered",
+    late_success_in_review: "operator_accepts operator_refunds operator_dismisses other_order"
+    " chapa_refunds",
 }
 
 

@@ -130,6 +130,11 @@ def complaints(call: Call, use: Use, case: Case, cell: Cell, well: Cell) -> Iter
     unknown = means in UNKNOWN or (means is Means.UNTRUE and case.kind != "wrong_amount")
     if unknown and _moved(cell.before, now):
         yield f"unknown, and the order moved: {cell.before} → {now}"
+    # A fault that happens once, before the cancel, is not the last word.
+    says_it_last = means is Means.PENDING and (use.fault_after or cell.after_27_hours)
+    closes = [*zip(cell.before.payments, now.payments, strict=False)]
+    if says_it_last and {("pending", "closed"), ("failed", "closed")} & {*closes}:
+        yield f"Chapa says pending, and the payment was closed at once: {cell.before} → {now}"
     if means is Means.NO_ANSWER and not _same_or_closing(cell.before.payments, now.payments):
         yield f"unknown, and the payment moved: {cell.before} → {now}"
     if not cell.received.startswith(_may_receive(call, use, case, well)):
@@ -145,7 +150,7 @@ def complaints(call: Call, use: Use, case: Case, cell: Cell, well: Cell) -> Iter
 
 
 def _moved(before: State, after: State) -> bool:
-    return (before.order, before.stock, before.units) != (after.order, after.stock, after.units)
+    return (before.order, before.available) != (after.order, after.available)
 
 
 def _same_or_closing(before: Sequence[str], after: Sequence[str]) -> bool:
@@ -169,6 +174,8 @@ def _may_receive(call: Call, use: Use, case: Case, well: Cell) -> str | tuple[st
             return "503 provider_unavailable, again in 5 s"
         case "verify" | "cancel" if use.act is cancel and unanswered:
             return "202"
+        case "verify" if use.act is cancel and case.means is Means.PENDING:
+            return ("202", "409 order_paid")
         case "verify" | "cancel" if use.act is cancel:
             return ("200", "409 order_paid", "409 order_in_review")
         case "verify" if use.act is initialize:
@@ -208,7 +215,7 @@ def _ends(call: Call, case: Case, cell: Cell, well: Cell) -> Iterator[str]:
     has_money = "success" in cell.at_chapa
     if end.order == "pending" and "review" not in end.payments + end.refunds:
         yield f"it ends as {end}, without manual review"
-    owned = {"succeeded", "surplus", "refunded", "reversed", "review"}
+    owned = {"succeeded", "unapplied", "refunded", "reversed", "review"}
     if has_money and not owned & {*end.payments}:
         yield f"Chapa has the money, and it ends as {end}"
     if "succeeded" in end.payments and not has_money and means is not Means.BELIEVED:
@@ -218,12 +225,12 @@ def _ends(call: Call, case: Case, cell: Cell, well: Cell) -> Iterator[str]:
     if lasted and means in {Means.NO_ANSWER, Means.NOT_DONE, Means.PERHAPS} - acted:
         if lasted.order in {"expired", "cancelled"} and cell.before.order == "pending":
             yield f"unknown for a day, and the stock went back: {lasted}"
-        if lasted.order == "pending" and "review" not in lasted.payments:
-            yield f"unknown for a day, without manual review: {lasted}"
+        if "review" in {*lasted.payments, *lasted.refunds} - {*cell.before.refunds}:
+            yield f"unknown for a day, and in manual review: {lasted}"
     if lasted is None and means not in OTHER_END and well.at_chapa == cell.at_chapa:
         if _moved(well.end, end) and (call, means) != ("cancel", Means.NOT_OPEN):
             yield f"one fault, and it ends as {end}, not as {well.end}"
         # Nothing tells the outcome of a partial refund whose response was lost.
-        partial = end.refunds == ("review",) and end.order == "paid"
+        partial = end.refunds == ("pending",) and end.order == "paid"
         if well.end.refunds != end.refunds and not partial:
             yield f"one fault, and it ends as {end}, not as {well.end}"

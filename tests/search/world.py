@@ -5,6 +5,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -20,17 +21,22 @@ from botocore.exceptions import (
 from moto.dynamodb.models import dynamodb_backends
 from urllib3.exceptions import NewConnectionError
 
-from operators.invariants import ClientView
-from payments import signature
-from payments.bus import Bus
-from payments.domain import Decision
+from operators.invariants import ClientView, read
+from payments.aws.bus import Bus
+from payments.aws.items import aggregate_in, plain
+from payments.aws.queue import read_message
+from payments.chapa import signature
+from payments.domain import checks
+from payments.domain.aggregate import OrderAggregate
+from payments.domain.decisions import Decision
+from payments.domain.events import PaymentResolved, RefundResolved
+from payments.domain.records import Payment, Refund
+from payments.domain.states import OrderStatus, PaymentStatus, RefundStatus
 from payments.errors import Busy, OrderPaid, PaymentsError
-from payments.publish import Publisher
-from payments.queue import order_id_in
-from payments.reconcile import reconcile
-from payments.repository import plain, story_in
-from payments.states import OrderStatus
-from payments.story import Story
+from payments.usecases.initialize import Checkout
+from payments.usecases.publish import Publisher
+from payments.usecases.reconcile import reconcile
+from payments.usecases.sweep import sweep
 from sandbox.chapa.faults import Call
 from sandbox.chapa.simulator import Payment as PaymentAtChapa
 from sandbox.client import Response
@@ -82,6 +88,7 @@ RESPONSES: Mapping[str, set[int | str]] = {
 
 AFTER_A_FAULT: set[int | str] = {
     "busy",
+    "unavailable",
     "provider_error",
     "provider_unavailable",
     "provider_timeout",
@@ -99,7 +106,7 @@ RECEIVE_COUNT = 5
 class Rest(NamedTuple):
     sweeps: int
     endings: tuple[object, ...]
-    """Status, stock and refunds of each order."""
+    """Status, held units and refunds of each order."""
 
 
 type Snapshot = tuple[Any, ...]
@@ -307,28 +314,42 @@ class World(Shop):
     # Schedule and worker.
 
     def sweep(self) -> int:
-        self.backend.queue.send_all(self.backend.repository.due(self.backend.now))
+        sweep(self.backend)
         return self.work()
 
     def work(self) -> int:
         messages = 0
         while message := self.messages.receive():
-            reconcile(self.backend, order_id_in(message))
+            reconcile(self.backend, read_message(message))
             messages += 1
         return messages
 
-    def next_due(self) -> int | None:
-        """When the schedule finds its next order."""
-        orders = (item for item in self.items() if item["sk"]["S"] == "ORDER")
-        return min(
-            (int(item["due_at"]["N"]) for item in orders if "due_shard" in item), default=None
-        )
+    def next_due(self, since: int) -> int | None:
+        """When something is due that may still change by itself; None at rest.
+
+        Only an operator ends a review, and Chapa need not answer today what it did not answer
+        for a day after `since`: such checks go on at rest.
+        """
+        times = (self._next_due_of(aggregate, since) for aggregate in self.aggregates())
+        return min(filter(None, times), default=None)
+
+    def _next_due_of(self, aggregate: OrderAggregate, since: int) -> int | None:
+        records: list[Payment | Refund] = [*aggregate.payments, *aggregate.refunds]
+        for record in records:
+            silent = self.now - max(since, record.unanswered_since or self.now)
+            in_review = record.status in {PaymentStatus.REVIEW, RefundStatus.REVIEW}
+            if in_review or silent > self.backend.rules.unanswered_after:
+                aggregate = aggregate.put(replace(record, check_at=None))
+        due = checks.due_at(aggregate, self.now)
+        # The sweep moves the time of an order that it queued.
+        return due and max(due, aggregate.order.due_at or 0)
 
     def pass_time(self, until: int | None = None) -> int:
-        """Let schedule and worker run until nothing is due. Returns the number of sweeps."""
+        """Let schedule and worker run until the shop is at rest. Returns the number of sweeps."""
         self.work()
+        since = self.now
         for sweeps in range(self.max_sweeps):
-            due = self.next_due()
+            due = self.next_due(since)
             if due is None or (until is not None and due > until):
                 if until is not None:
                     self._wait(until)
@@ -352,8 +373,19 @@ class World(Shop):
             assert self.audit() == []
             sweeps = self.pass_time()
             assert self.audit(settled=True) == []
-            self._rests[state] = Rest(sweeps, tuple(map(_ending, self.stories())))
+            assert self._repeated_decisions() == []
+            self._rests[state] = Rest(sweeps, tuple(map(_ending, self.aggregates())))
         return self._rests[state]
+
+    def _repeated_decisions(self) -> list[object]:
+        """Decisions of operators that were recorded more than once."""
+        decided = Counter(
+            (event.tx_ref, getattr(event, "refund_id", None), event.decision)
+            for order in read(self.items()).orders.values()
+            for event in order.events
+            if isinstance(event, PaymentResolved | RefundResolved)
+        )
+        return [decision for decision, times in decided.items() if times > 1]
 
     def digest(self) -> int:
         """Equal for equal states, however they were reached."""
@@ -424,7 +456,7 @@ class World(Shop):
 
     def reconcile(self, message: str) -> None:
         """Handle a message. One that fails is visible again later, and dead after five times."""
-        done = self._attempt("reconcile", lambda: reconcile(self.backend, order_id_in(message)))
+        done = self._attempt("reconcile", lambda: reconcile(self.backend, read_message(message)))
         self._failures[message] = 0 if done else self._failures[message] + 1
         if self._failures[message] % RECEIVE_COUNT:
             self._send_message(QueueUrl="", MessageBody=message, DelaySeconds=180)
@@ -462,12 +494,12 @@ class World(Shop):
         stored = self._stored.items.values()
         return [item.to_json()["Attributes"] for row in stored for item in row.values()]
 
-    def stories(self) -> list[Story]:
+    def aggregates(self) -> list[OrderAggregate]:
         orders: dict[str, list[dict[str, Any]]] = {}
         for item in self.items():
             if item["pk"]["S"].startswith("ORDER#"):
                 orders.setdefault(item["pk"]["S"], []).append(plain(item))
-        return [story for _, some in sorted(orders.items()) if (story := story_in(some))]
+        return [each for _, some in sorted(orders.items()) if (each := aggregate_in(some))]
 
     def at_chapa(self, tx_ref: str) -> PaymentAtChapa:
         known = self.simulator.find(tx_ref)
@@ -483,9 +515,9 @@ def chapa_call(request: Any) -> Call:
     return "refund_verify" if path.endswith("/verify") else "refund"
 
 
-def _ending(story: Story) -> object:
-    refunds = sorted((refund.status, refund.amount) for refund in story.refunds)
-    return (story.order.status, story.order.stock, refunds)
+def _ending(aggregate: OrderAggregate) -> object:
+    refunds = sorted((refund.status.value, refund.amount) for refund in aggregate.refunds)
+    return (aggregate.order.status.value, aggregate.held_units, refunds)
 
 
 def _refusal(code: str, **more: Any) -> tuple[AWSResponse, dict[str, Any]]:
@@ -513,9 +545,9 @@ def _client_view(result: object, error: BaseException | None, asked_at: int) -> 
     """What the client of a use case knows about its order."""
     if isinstance(error, OrderPaid):
         return ClientView(str(error.members["order_id"]), paid=True)
-    if isinstance(result, Decision):
-        result = result.story
-    if not isinstance(result, Story):
+    if isinstance(result, Decision | Checkout):
+        result = result.aggregate
+    if not isinstance(result, OrderAggregate):
         return None
     was_paid = result.order.status in {OrderStatus.PAID, OrderStatus.REFUNDED}
     return ClientView(result.order.order_id, was_paid, asked_at)

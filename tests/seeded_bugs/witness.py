@@ -1,4 +1,7 @@
-"""A pytest plugin: a line of JSON for each failure, in the file that FAILURES names."""
+"""A pytest plugin that writes down what failed, and how.
+
+A line of JSON for each failure goes to the file that FAILURES names.
+"""
 
 import json
 import os

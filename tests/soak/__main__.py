@@ -1,10 +1,10 @@
 """`make soak`: thousands of orders on the local stack while a tenth of Chapa's responses go wrong.
 
 Many customers shop at once. Meanwhile Chapa times out, fails, refuses connections, and loses,
-doubles, delays and forges its webhooks; banks reverse payments, the operator makes refunds and
-redrives dead letters, and processes of functions are killed while they work. Then the faults end,
-the schedule finishes what is open, and the soak checks every invariant, and that every response to
-a customer agrees with the table and with Chapa.
+doubles, delays and forges its webhooks; banks reverse payments, the operator makes refunds, retries
+those that Chapa refused and redrives dead letters, and processes of functions are killed while they
+work. Then the faults end, the schedule finishes what is open, and the soak checks every invariant,
+and that every response to a customer agrees with the table and with Chapa.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from payments.aws.items import REVIEW_LIST
+from payments.aws.repository import Repository
 from sandbox.client import Client, TooLate, until
 from sandbox.listener import Listener
 from sandbox.stack import STATE, Stack, StackError
@@ -41,10 +43,11 @@ PARAMS = {
     # Minutes of a real shop are seconds here.
     "LeaseSeconds": "8",
     "WaitSeconds": "2",
-    "LookAfterSeconds": "3,5,10",
-    "LastLookAfterSeconds": "4,8",
+    "CheckAfterSeconds": "3,5,10",
+    "FinalCheckAfterSeconds": "4,8",
     "VerifyEverySeconds": "1",
-    "ReviewAfterSeconds": "900",
+    "UnansweredAfterSeconds": "900",
+    "PendingGraceSeconds": "5",
     "RepublishAfterSeconds": "90",
     "RequestsPerSecond": "10000",
     "RequestBurst": "5000",
@@ -109,7 +112,8 @@ class Soak:
         self._killer = ProcessKiller(stack, options.seed)
         self._listener = Listener(shop.stack)
         self._sweeps = self._sweeps_in_trouble = 0
-        self._redriven = self._outages = 0
+        self._redriven = self._retried = self._outages = 0
+        self._repository = Repository(shop.aws("dynamodb"), shop.stack["table_name"])
 
     def run(self) -> SoakResult:
         self._set_up()
@@ -151,7 +155,7 @@ class Soak:
             Repeated("progress", lambda: 15.0, self._progress),
             Repeated("killer", lambda: pauses.uniform(0, 0.5), self._kill),
             Repeated("outage", lambda: 0.5, lambda: self._refuse(outages.uniform(0.5, 3))),
-            Repeated("operator", lambda: 5.0, self._redrive),
+            Repeated("operator", lambda: 5.0, self._operate),
         ]
         for number in range(options.orders):
             self.result.customers.append(Customer(number, options.seed, shop))
@@ -194,7 +198,12 @@ class Soak:
     def _requests(self) -> int:
         return sum(len(customer.log.calls) for customer in self.result.customers)
 
-    def _redrive(self) -> None:
+    def _operate(self) -> None:
+        """What an operator must do: redrive dead letters, and retry refunds that Chapa refused."""
+        for entry in self._repository.listed(REVIEW_LIST):
+            if entry.kind == "REFUND":
+                code, _, _ = self._shop.operate("retry-refund", entry.name, "--reason=soak")
+                self._retried += not code
         if self._shop.queued("dead_letter"):
             code, output, error = self._shop.operate("redrive")
             self._redriven += int(output.get("redriven", 0))
@@ -222,7 +231,7 @@ class Soak:
                 self._find(f"after {REST_SECONDS} s without faults there are still {left}")
                 return
             self._finish_refunds_at_chapa()
-            self._redrive()
+            self._operate()
             self._sweep()
             with suppress(TooLate):  # The next round reports what is left.
                 shop.await_worker()
@@ -260,7 +269,7 @@ class Soak:
             chapa_was_faulty=bool(self._options.faults),
         )
         logs = [customer.log for customer in result.customers]
-        published = [str(event["detail"]["id"]) for event in self._listener.heard]
+        published = [str(event["detail"]["id"]) for event in self._listener.received]
         webhooks = shop.calls("webhook")
         result.findings += findings(logs, state)
         result.findings += unpublished(state.orders, published)
@@ -300,6 +309,7 @@ class Soak:
             ("verify calls", len(shop.calls("verify"))),
             ("failures of the worker", sum(1 for _ in log_lines(shop, FAILED, "reconcile"))),
             ("dead letters, all redriven", self._redriven),
+            ("refused refunds, all retried", self._retried),
             ("sweeps with faults", self._sweeps_in_trouble),
             ("sweeps after the faults", self._sweeps - self._sweeps_in_trouble),
             ("seconds with faults", round(seconds)),

@@ -30,7 +30,7 @@ SCARCE = {"last-jebena": 3, "last-netela": 5, "last-mesob": 8, "last-gabi": 12}
 TRIES = 8
 """How often a customer tries a call before it gives up."""
 
-FINAL = {"succeeded", "surplus", "refunded", "reversed", "review"}
+FINAL = {"succeeded", "unapplied", "refunded", "reversed", "review"}
 """Payment statuses after which the customer stops polling."""
 
 
@@ -255,7 +255,8 @@ class Customer:
         tx_ref, status = (yield from self._visit(order, "pay")) or ("", "")
         if status != "succeeded":
             return
-        goods = ["--return-stock"] if self._random.random() < 0.5 else []
+        units = self.log.basket.items() if self._random.random() < 0.5 else ()
+        goods = [f"--return={sku}={quantity}" for sku, quantity in units]
 
         def refund() -> bool:
             code, _, _ = self._shop.operate("refund", tx_ref, f"--key={self.log.name}", *goods)

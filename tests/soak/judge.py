@@ -6,14 +6,22 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from operators.invariants import Confirmed, StoredOrder, stored_orders, violations
-from payments.money import format_amount, parse_amount
-from payments.states import ORDER_MOVES, PAYMENT_MOVES, OrderStatus, PaymentStatus, RefundStatus
-from payments.story import Payment
+from operators.invariants import Confirmed, StoredOrder, read, violations
+from payments.domain.events import StockReturned
+from payments.domain.ids import order_id_of
+from payments.domain.money import format_amount, parse_amount
+from payments.domain.records import Payment
+from payments.domain.states import (
+    COUNTED_REFUNDS,
+    ORDER_MOVES,
+    PAYMENT_MOVES,
+    OrderStatus,
+    PaymentStatus,
+)
 from sandbox.chapa.journal import Entry
 from tests.soak.customer_log import GAVE_UP, Call, CustomerLog, LoggedCall
 from tests.soak.trouble import Kill
@@ -32,10 +40,10 @@ PROVIDER_CODES = frozenset({"provider_error", "provider_unavailable", "provider_
 """Also allowed for initialize while Chapa is faulty."""
 
 FUNCTION: Mapping[Call, str] = {
-    "place": "checkout",
-    "place again": "checkout",
+    "place": "orders",
+    "place again": "orders",
     "initialize": "initialize",
-    "cancel": "checkout",
+    "cancel": "orders",
     "order": "status",
     "payment": "status",
 }
@@ -62,12 +70,12 @@ class FinalState:
     chapa_was_faulty: bool = False
 
     @cached_property
-    def orders(self) -> dict[str, StoredOrder]:
-        return stored_orders(self.items)[0]
+    def orders(self) -> Mapping[str, StoredOrder]:
+        return read(self.items).orders
 
     def payment(self, tx_ref: str) -> Payment | None:
-        order = self.orders.get(tx_ref.partition("-")[0])
-        return order.story.payment(tx_ref) if order else None
+        order = self.orders.get(order_id_of(tx_ref) or "")
+        return order.aggregate.payment(tx_ref) if order else None
 
     def confirmed(self) -> Iterator[Confirmed]:
         """All payments that Chapa took money for, with the sum of their refunds."""
@@ -87,7 +95,7 @@ def findings(logs: Iterable[CustomerLog], state: FinalState) -> list[str]:
     found = violations(state.items, units=state.units, confirmed=[*state.confirmed()], settled=True)
     orders_of = defaultdict(set)
     for order_id, order in state.orders.items():
-        orders_of[order.story.order.customer.get("first_name")].add(order_id)
+        orders_of[order.aggregate.order.customer.get("first_name")].add(order_id)
     held = HeldUnits(state)
     for log in logs:
         about = [
@@ -107,7 +115,7 @@ def findings(logs: Iterable[CustomerLog], state: FinalState) -> list[str]:
 
 def _responses(log: CustomerLog, state: FinalState) -> Iterator[str]:
     for call in log.calls:
-        allowed = ALLOWED[call.call] | {"busy", GAVE_UP}
+        allowed = ALLOWED[call.call] | {"busy", "unavailable", GAVE_UP}
         if state.chapa_was_faulty and call.call == "initialize":
             allowed |= PROVIDER_CODES
         lost = (call.status == 0 or call.status >= 500) and not call.code and _cut(call, state)
@@ -134,7 +142,7 @@ def _orders(log: CustomerLog, in_table: set[str], state: FinalState) -> Iterator
         if known is None:
             yield f"received order {order_id}, which does not exist"
             continue
-        order = known.story.order
+        order = known.aggregate.order
         if {line.sku: line.quantity for line in order.lines} != dict(log.basket):
             yield f"order {order_id} has other goods than the basket"
         if format_amount(order.amount) != call.body["amount"]:
@@ -159,7 +167,7 @@ def _pages(log: CustomerLog, state: FinalState) -> Iterator[str]:
         elif not str(call.body["checkout_url"]).endswith(f"/{at_chapa['token']}"):
             yield f"received another page than that of payment {tx_ref}"
         else:
-            cost = format_amount(state.orders[order_id].story.order.amount)
+            cost = format_amount(state.orders[order_id].aggregate.order.amount)
             if not at_chapa["amount"] == call.body["amount"] == cost:
                 yield f"payment {tx_ref} has another amount than order {order_id}"
 
@@ -170,10 +178,10 @@ def _cancellations(log: CustomerLog, state: FinalState) -> Iterator[str]:
             continue
         order_id = str(call.body["order_id"])
         known = state.orders.get(order_id)
-        pending = known and known.story.order.status is OrderStatus.PENDING
+        pending = known and known.aggregate.order.status is OrderStatus.PENDING
         if call.status == 200 and call.body["status"] == "pending":
             yield f"cancel returned 200, but order {order_id} was pending"
-        elif call.status == 202 and known and pending and not known.story.in_review:
+        elif call.status == 202 and known and pending and not known.aggregate.in_review:
             yield f"cancel returned 202, but order {order_id} is still pending"
 
 
@@ -202,7 +210,7 @@ def _statuses(log: CustomerLog, state: FinalState) -> Iterator[str]:
                 payments[payment["tx_ref"]].append(seen)
     for order_id, seen_statuses in orders.items():
         if known := state.orders.get(order_id):
-            now = known.story.order.status
+            now = known.aggregate.order.status
             yield from _undone(f"order {order_id}", OrderStatus, ORDER_MOVES, seen_statuses, now)
     for tx_ref, seen_statuses in payments.items():
         if at_end := state.payment(tx_ref):
@@ -210,10 +218,10 @@ def _statuses(log: CustomerLog, state: FinalState) -> Iterator[str]:
             yield from _undone(name, PaymentStatus, PAYMENT_MOVES, seen_statuses, at_end.status)
 
 
-def _undone[S: StrEnum](
+def _undone[S: Enum](
     name: str, kind: type[S], moves: Mapping[S, frozenset[S]], seen: list[Seen], now: S
 ) -> Iterator[str]:
-    seen = [*sorted(seen), Seen(float("inf"), float("inf"), now)]
+    seen = [*sorted(seen), Seen(float("inf"), float("inf"), str(now.value))]
     for number, earlier in enumerate(seen):
         for later in seen[number + 1 :]:
             # Concurrent calls can be answered in any order.
@@ -225,7 +233,7 @@ def _undone[S: StrEnum](
                 return
 
 
-def _leads[S: StrEnum](moves: Mapping[S, frozenset[S]], start: S, end: S) -> bool:
+def _leads[S: Enum](moves: Mapping[S, frozenset[S]], start: S, end: S) -> bool:
     reached, fresh = {start}, {start}
     while fresh:
         fresh = {target for state in fresh for target in moves[state]} - reached
@@ -239,13 +247,9 @@ def _money(log: CustomerLog, state: FinalState) -> Iterator[str]:
         payment = state.payment(tx_ref)
         if at_chapa not in PAID_AT_CHAPA:
             yield f"paid {tx_ref}, but at Chapa it is {at_chapa}"
-        elif payment and payment.status in {PaymentStatus.SURPLUS, PaymentStatus.REFUNDED}:
-            refunds = state.orders[tx_ref.partition("-")[0]].story.refunds
-            owed = sum(
-                refund.amount
-                for refund in refunds
-                if refund.tx_ref == tx_ref and refund.status is not RefundStatus.REVERSED
-            )
+        elif payment and payment.status in {PaymentStatus.UNAPPLIED, PaymentStatus.REFUNDED}:
+            refunds = state.orders[order_id_of(tx_ref) or ""].aggregate.refunds_of(tx_ref)
+            owed = sum(r.amount for r in refunds if r.status in COUNTED_REFUNDS)
             if owed != payment.amount:
                 yield f"paid {tx_ref}, which pays no order, but {format_amount(owed)} is owed back"
         elif payment and payment.status is PaymentStatus.REVERSED and at_chapa != "reversed":
@@ -257,7 +261,8 @@ def _money(log: CustomerLog, state: FinalState) -> Iterator[str]:
         for tx_ref in sorted(tx_refs):
             payment = state.payment(tx_ref)
             if payment is None or payment.status is not end:
-                yield f"got {tx_ref} {end}, but it is {payment and payment.status}"
+                now = payment.status.value if payment else "missing"
+                yield f"got {tx_ref} {end.value}, but it is {now}"
 
 
 class HeldUnits:
@@ -267,9 +272,8 @@ class HeldUnits:
         self._units = state.units
         self._held: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
         for order in state.orders.values():
-            for since, until in _holding(order):
-                for line in order.story.order.lines:
-                    self._held[line.sku].append((since, until, line.quantity))
+            for line in order.aggregate.order.lines:
+                self._held[line.sku] += _holding(order, line.sku, line.quantity)
 
     def could_lack(self, sku: str, quantity: int, began: float, ended: float) -> bool:
         """Whether fewer units than `quantity` could be available at some time in between."""
@@ -281,19 +285,23 @@ class HeldUnits:
         return self._units[sku] - held < quantity
 
 
-def _holding(order: StoredOrder) -> Iterator[tuple[float, float]]:
-    since: float | None = None
+def _holding(order: StoredOrder, sku: str, quantity: int) -> Iterator[tuple[float, float, int]]:
+    """Since when and until when the order held how many units."""
+    since, held = 0.0, 0
     for event in order.events:
+        released = 0
         match event.name:
-            case "order.placed" | "order.paid" if since is None:
-                since = event.at
-            case "order.expired" | "order.cancelled" | "order.refunded" if (
-                since is not None and event.details.get("stock_returned", True)
-            ):
-                yield since, event.at
-                since = None
-    if since is not None:
-        yield since, float("inf")
+            case "order.placed" | "order.paid" if not held:
+                since, held = event.at, quantity
+            case "order.expired" | "order.cancelled":
+                released = held
+        if isinstance(event, StockReturned):
+            released = event.units.get(sku, 0)
+        if released:
+            yield since, event.at, released
+            held -= released
+    if held:
+        yield since, float("inf"), held
 
 
 def _sold_out(log: CustomerLog, held: HeldUnits) -> Iterator[str]:

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from payments import refunds
-from payments.states import PaymentStatus
+from payments.domain.states import PaymentStatus
+from payments.usecases import refund
 from sandbox.chapa.control import Control
 from sandbox.chapa.faults import ANSWER
 from sandbox.chapa.in_process import BASE_URL, session_for
@@ -120,7 +120,8 @@ def _record(shop: Shop) -> Recording:
     shop.control.reverse(tx_ref := recorder.buy("Fikre", "COFFEE-250"))
     logs["Fikre"].reversed.add(tx_ref)
     tx_ref = recorder.buy("Genet", "COFFEE-250")
-    refunds.request(shop.backend, tx_ref, None, key="Genet", reason="Sour", return_stock=True)
+    returned = {"COFFEE-250": 1}
+    refund.request(shop.backend, tx_ref, None, key="Genet", reason="Sour", returns=returned)
     logs["Genet"].refunded.add(tx_ref)
     recorder.buy("Chaltu", "LAST")
     recorder.pay("Bekele", too_late, late=True)
@@ -225,16 +226,16 @@ NO_PROVIDER = {"code": "provider_unavailable"}
 WRONG: dict[str, Change] = {
     "paid, and later was seen pending": response("Eden", "place", body={"status": "paid"}),
     "seen paid, and later was seen pending": PENDING_AGAIN,
-    "seen succeeded, and later is closed": stored("Almaz", "PAYMENT", status="closed"),
+    "seen succeeded, and later is pending": stored("Almaz", "PAYMENT", status="pending"),
     "reversed, but it is succeeded": stored("Fikre", "PAYMENT", status="succeeded"),
     "is reversed, but at Chapa it is success": chapa("Fikre", status="success"),
     "paid, but 0 payments are applied": stored("Fikre", "ORDER", status="paid"),
     "refunded, but it is succeeded": stored("Genet", "PAYMENT", status="succeeded"),
-    "refunded, but it is None": deleted("Genet"),
+    "refunded, but it is missing": deleted("Genet"),
     "failed in 8 tries": lambda it: it.logs["Genet"].failures.append("it failed in 8 tries"),
     "but 0.00 is owed back": deleted("Bekele", "REFUND#"),
     "confirms it, and it is closed": stored("Bekele", "PAYMENT", status="closed"),
-    "confirms it, and we do not know it": deleted("Almaz"),
+    "confirms it, but the table has no such payment": deleted("Almaz"),
     "paid, but 1 payments are applied": stored("Almaz", "ORDER", paid_by="another"),
     "but at Chapa it is unpaid": chapa("Almaz", status="unpaid"),
     "but no customer paid it": lambda it: it.logs["Chaltu"].paid.clear(),
@@ -280,7 +281,7 @@ def test_late_success_is_no_finding(recording: Recording) -> None:
     [
         (Kill(11.5, "status"), True),
         (Kill(10.5, "status"), True),
-        (Kill(11.5, "checkout"), False),
+        (Kill(11.5, "orders"), False),
         (Kill(12.5, "status"), False),
         (Kill(1.5, "status"), False),
     ],

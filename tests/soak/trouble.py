@@ -52,7 +52,9 @@ RARE: tuple[tuple[Call, Details], ...] = (
     # Longer than the product waits, and it keeps a process busy.
     ("initialize", {"kind": "timeout_before", "seconds": 25}),
     ("initialize", {"kind": "timeout_after", "seconds": 25}),
-    # One such response could send a payment to manual review; the next check prevents it.
+    # It sends the refund to manual review, where the operator finds it.
+    ("refund", {"kind": "status", "status": 400}),
+    # It sends the payment to manual review, and the next check brings it back.
     ("verify", {"kind": "wrong_amount"}),
     ("verify", {"kind": "wrong_tx_ref"}),
 )

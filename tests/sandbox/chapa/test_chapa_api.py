@@ -131,7 +131,10 @@ def test_switches_of_validation(merchant: LocalMerchant) -> None:
     assert merchant.initialize(phone_number="+251911234567").status_code == 200
     control.switch(email="required")
     assert refusal(merchant.initialize("tx-2")) == {"email": ["validation.required"]}
-    control.switch(validation="off")
+    control.switch(email="refused", phone="refused")
+    customer = {"email": "abebe@gmail.com", "phone_number": "0911234567"}
+    assert refusal(merchant.initialize("tx-2", **customer)).keys() == customer.keys()
+    control.switch(email="required", validation="off")
     custom = {"title": "x" * 99, "description": "ጫማ"}
     response = merchant.initialize("tx-2", email="unknown", amount="1.005", customization=custom)
     assert response.status_code == 200
@@ -197,6 +200,7 @@ def statuses(outer: str | None, inner: str) -> dict[str, Any]:
 
 NOT_FOUND = {"message": "Invalid transaction or Transaction not found", "status": "failed"}
 INVALID = {**NOT_FOUND, "message": "Invalid transaction reference", "data": None}
+PENDING_AFTER_CANCEL = {"verify_cancelled": "unpaid", "verify_unpaid": "pending"}
 FETCHED = {"message": "Payment details fetched successfully"}
 
 
@@ -208,15 +212,19 @@ FETCHED = {"message": "Payment details fetched successfully"}
         ("initialize", {}, 404, UNPAID),
         ("initialize", {"verify_unpaid": "404_null_string"}, 404, {**UNPAID, "status": "null"}),
         ("initialize", {"verify_unpaid": "pending"}, 200, statuses("pending", "pending")),
+        ("initialize", {"verify_unpaid": "200_null"}, 200, {**UNPAID, "status": "null"}),
+        ("initialize", {"verify_unpaid": "400"}, 400, INVALID),
         ("begin", {}, 200, statuses("pending", "pending")),
         ("begin", {"top_level_status": "call"}, 200, statuses("success", "pending")),
         ("fail", {}, 200, statuses("failed/cancelled", "failed/cancelled")),
         ("fail", {"failed_word": "failed"}, 200, statuses("failed", "failed")),
         ("cancel", {"verify_cancelled": "unpaid"}, 404, UNPAID),
+        ("cancel", PENDING_AFTER_CANCEL, 200, statuses("pending", "pending")),
         ("pay", {}, 200, {"data.amount": 10000}),
         ("pay", {"verify_amounts": "string"}, 200, {"data.amount": "10000.00"}),
         ("pay", {"verify_amounts": "commas"}, 200, {"data.amount": "10,000.00"}),
         ("pay", {"verify_amount": "less_charge"}, 200, {"data.amount": 9650}),
+        ("pay", {"verify_case": "other"}, 200, {"data.currency": "etb", "data.mode": "TEST"}),
         ("pay", {"verify_message": "fetched"}, 200, FETCHED),
         ("pay", {"verify_meta": "dropped"}, 200, {"data.meta": None}),
     ],
@@ -264,5 +272,15 @@ def test_only_open_payment_can_be_cancelled(merchant: LocalMerchant) -> None:
     for tx_ref, code in (("tx-1", 400), ("tx-paid", 400), ("tx-old", 400), ("unknown", 404)):
         assert merchant.cancel(tx_ref).status_code == code
     assert merchant.status("tx-paid") == "success"
-    merchant.control.switch(cancel_inactive="404")
-    assert merchant.cancel().status_code == 404
+    for other in (404, 405, 409, 410, 422):
+        merchant.control.switch(cancel_inactive=str(other))
+        assert merchant.cancel().status_code == other
+
+
+def test_success_of_cancel_may_have_no_body(merchant: LocalMerchant) -> None:
+    merchant.initialize()
+    merchant.control.switch(cancel_answer="empty")
+    response = merchant.cancel()
+    assert (response.status_code, response.content) == (200, b"")
+    assert merchant.status() == "failed/cancelled"
+    assert merchant.cancel().status_code == 400

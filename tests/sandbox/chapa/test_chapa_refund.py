@@ -86,6 +86,17 @@ def test_full_refund_is_done_at_the_second_check(
     assert merchant.status() == "success"
 
 
+def test_refund_may_have_a_number_and_another_code(merchant: LocalMerchant) -> None:
+    merchant.paid()
+    merchant.control.switch(refund_handle="number")
+    for code in ("201", "202"):
+        merchant.control.switch(refund_code=code)
+        response = merchant.refund(amount="10")
+        ref_id = response.json()["data"]["ref_id"]
+        assert (response.status_code, type(ref_id)) == (int(code), int)
+        assert merchant.refund_verify(str(ref_id)).status_code == 200
+
+
 def test_checks_and_end_of_a_refund_can_be_set(merchant: LocalMerchant) -> None:
     merchant.paid()
     ref_id = merchant.refund().json()["data"]["ref_id"]

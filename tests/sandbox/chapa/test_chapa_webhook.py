@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 import responses
 
-from payments.signature import sign, verify
+from payments.chapa.signature import sign, verify
 from sandbox.chapa.faults import Forgery
 from sandbox.chapa.outbox import Message, send_over_http
 from tests.sandbox.chapa.merchant import LIVE_KEY, SECRET, TEST_KEY, LocalMerchant
@@ -47,6 +47,32 @@ def test_body_and_signature_follow_the_switches(
     if names == BOTH:
         constant = key or SECRET
         assert message.headers["chapa-signature"] == sign(constant.encode(), constant)
+
+
+@pytest.mark.parametrize(
+    ("shape", "event", "place", "reference"),
+    [
+        ("flat", SUCCESS, None, "tx_ref"),
+        ("wrapped", SUCCESS, "data", "tx_ref"),
+        ("trx_ref", SUCCESS, None, "trx_ref"),
+        ("merchant_reference", SUCCESS, None, "merchant_reference"),
+        ("payment_event", "payment.success", None, "tx_ref"),
+        ("no_event", None, None, "tx_ref"),
+    ],
+)
+def test_webhook_has_the_shape_of_the_switch_and_is_signed(
+    merchant: LocalMerchant, shape: str, event: str | None, place: str | None, reference: str
+) -> None:
+    merchant.control.switch(webhook_shape=shape)
+    merchant.paid()
+    merchant.deliver()
+    [message] = merchant.webhooks
+    body = json.loads(message.body)
+    assert body.get("event") == event
+    facts = body[place] if place else body
+    references = {"tx_ref", "trx_ref", "merchant_reference"} & facts.keys()
+    assert (references, facts[reference]) == ({reference}, "tx-1")
+    assert signed(message)
 
 
 def test_webhook_is_sent_ten_times_ten_minutes_apart(merchant: LocalMerchant) -> None:

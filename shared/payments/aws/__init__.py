@@ -1,0 +1,1 @@
+"""AWS: the table, the queue, the event bus and the secret."""

@@ -1,0 +1,238 @@
+"""Items of the table: their keys, the lists they stand in, and what each of them holds.
+
+    pk             sk                     what
+    ORDER#<id>     ORDER                  the order; its `version` guards everything under the key
+    ORDER#<id>     PAYMENT#<tx_ref>       one attempt to pay it
+    ORDER#<id>     REFUND#<refund_id>     money owed back, or goods taken back
+    ORDER#<id>     EVENT#<number>         one event; only its mark ever changes
+    STOCK#<sku>    STOCK                  a product: name, price, `for_sale`, `stocked`, `available`
+
+Index `due`: `due_shard`, `due_at`. Only orders with something to do and events that are not
+published yet have them, in shards of their own.
+
+Index `lists`: `list_key`, `list_at`: what people want to see. See `_list_of`.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, NamedTuple
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from payments.domain.aggregate import Event, OrderAggregate
+from payments.domain.events import details, event_from
+from payments.domain.money import CURRENCIES
+from payments.domain.records import Line, Order, Payment, Refund
+from payments.domain.states import (
+    OPEN_REFUNDS,
+    OrderStatus,
+    PaymentStatus,
+    RefundStatus,
+)
+from payments.errors import CatalogueError
+
+DUE_SHARDS = 8
+"""Partitions of the due index: one takes 1,000 writes a second, so all take 8,000."""
+
+ORDER_SK = "ORDER"
+STOCK_PREFIX = "STOCK#"
+
+serialize = TypeSerializer().serialize
+deserialize = TypeDeserializer().deserialize
+
+
+@dataclass(frozen=True)
+class Product:
+    sku: str
+    name: str
+    unit_price: int
+    currency: str
+    stocked: int
+    """Units that were put in; changes only when an operator adds or removes units."""
+    available: int
+    for_sale: bool
+
+
+class EventKey(NamedTuple):
+    """Names one event: numbers count from 1 within each order, without a gap."""
+
+    order_id: str
+    number: int
+
+
+def order_key(order_id: str, sk: str = ORDER_SK) -> dict[str, Any]:
+    return {"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": sk}}
+
+
+def record_key(order_id: str, record: Order | Payment | Refund) -> dict[str, Any]:
+    match record:
+        case Order():
+            return order_key(order_id)
+        case Payment():
+            return order_key(order_id, f"PAYMENT#{record.tx_ref}")
+        case Refund():
+            return order_key(order_id, f"REFUND#{record.refund_id}")
+
+
+def event_key(event: EventKey) -> dict[str, Any]:
+    return order_key(event.order_id, f"EVENT#{event.number:06d}")
+
+
+def stock_key(sku: str) -> dict[str, Any]:
+    return {"pk": {"S": f"{STOCK_PREFIX}{sku}"}, "sk": {"S": "STOCK"}}
+
+
+def customer_list(user_id: str) -> str:
+    return f"CUSTOMER#{user_id}"
+
+
+def day_list(at: int) -> str:
+    """The payments of a day, UTC."""
+    return f"PAID#{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
+
+
+REVIEW_LIST = "REVIEW"
+OWED_LIST = "OWED"
+UNANSWERED_LIST = "UNANSWERED"
+CATALOGUE_LIST = "CATALOGUE"
+
+
+def _list_of(record: Order | Payment | Refund) -> str | None:
+    """The one list that a record stands in. What needs a person comes first."""
+    match record:
+        case Order():
+            return customer_list(record.user_id)
+        case Payment(status=PaymentStatus.REVIEW) | Refund(status=RefundStatus.REVIEW):
+            return REVIEW_LIST
+        case Payment() | Refund() if record.unanswered_since is not None:
+            return UNANSWERED_LIST
+        case Refund():
+            return OWED_LIST if record.status in OPEN_REFUNDS else None
+        case Payment():
+            return day_list(record.paid_at) if record.paid_at is not None else None
+
+
+def item_of(record: Order | Payment | Refund) -> dict[str, Any]:
+    """What is stored of a record, without its key. None values are not stored."""
+    item = {
+        name: value.value if isinstance(value, Enum) else value
+        for name, value in asdict(record).items()
+        if value is not None
+    }
+    if (list_key := _list_of(record)) is not None:
+        paid_at = record.paid_at if isinstance(record, Payment) else None
+        item |= {"list_key": list_key, "list_at": f"{paid_at or record.created_at:012d}"}
+    if isinstance(record, Order) and record.due_at is not None:
+        item["due_shard"] = _due_shard("DUE", record.order_id)
+    return item
+
+
+def event_item(order_id: str, number: int, event: Event, due_at: int) -> dict[str, Any]:
+    """`due_at`: when it is overdue, as long as it is marked as not published."""
+    return {
+        "name": event.name,
+        "at": event.at,
+        "details": details(event),
+        "order_id": order_id,
+        "number": number,
+        "due_shard": _due_shard("EVENTS", order_id),
+        "due_at": due_at,
+    }
+
+
+def _due_shard(prefix: str, order_id: str) -> str:
+    return f"{prefix}#{zlib.crc32(order_id.encode()) % DUE_SHARDS}"
+
+
+def plain(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """An item out of DynamoDB's JSON."""
+    return {name: _whole(deserialize(value)) for name, value in raw.items()}
+
+
+def _whole(value: Any) -> Any:
+    """Our numbers are whole; DynamoDB returns decimals."""
+    match value:
+        case Decimal() if value == value.to_integral_value():
+            return int(value)
+        case dict():
+            return {key: _whole(inner) for key, inner in value.items()}
+        case list():
+            return [_whole(inner) for inner in value]
+        case _:
+            return value
+
+
+def product_in(item: Mapping[str, Any]) -> Product:
+    """The product that an item holds. Raises CatalogueError that names what is wrong with it."""
+    sku = str(item["pk"]).removeprefix(STOCK_PREFIX)
+    for name, (kind, fits) in _PRODUCT_FIELDS.items():
+        if type(item.get(name)) is not kind or not fits(item[name]):
+            raise CatalogueError(f"Product {sku}: `{name}` is missing or wrong.", sku=sku)
+    return Product(sku=sku, **{name: item[name] for name in _PRODUCT_FIELDS})
+
+
+_PRODUCT_FIELDS: Mapping[str, tuple[type, Callable[[Any], bool]]] = {
+    "name": (str, bool),
+    "unit_price": (int, lambda price: price > 0),
+    "currency": (str, CURRENCIES.__contains__),
+    "stocked": (int, lambda _: True),
+    "available": (int, lambda _: True),
+    "for_sale": (bool, lambda _: True),
+}
+
+EMPTY_PRODUCT = {
+    "name": "-",
+    "unit_price": 1,
+    "currency": "ETB",
+    "stocked": 0,
+    "available": 0,
+    "for_sale": True,
+}
+
+
+def event_in(image: Mapping[str, Any]) -> tuple[EventKey, Event]:
+    """An event as the table's stream carries it. Raises when it is none."""
+    item = plain(image)
+    return EventKey(item["order_id"], item["number"]), event_of(item)
+
+
+def event_of(item: Mapping[str, Any]) -> Event:
+    return event_from(item["name"], item["at"], item["details"])
+
+
+def _record[R: (Order, Payment, Refund)](kind: type[R], item: Mapping[str, Any], **more: Any) -> R:
+    known = {f.name for f in fields(kind)}
+    return kind(**{k: v for k, v in item.items() if k in known} | more)
+
+
+def order_of(item: Mapping[str, Any]) -> Order:
+    return _record(
+        Order,
+        item,
+        status=OrderStatus(item["status"]),
+        lines=tuple(Line(**line) for line in item["lines"]),
+    )
+
+
+def aggregate_in(items: Iterable[Mapping[str, Any]]) -> OrderAggregate | None:
+    """The aggregate that the items under one order's key make; None without the order itself."""
+    order: Order | None = None
+    payments: list[Payment] = []
+    refunds: list[Refund] = []
+    for item in items:
+        match item["sk"].split("#")[0]:
+            case "ORDER":
+                order = order_of(item)
+            case "PAYMENT":
+                payments.append(_record(Payment, item, status=PaymentStatus(item["status"])))
+            case "REFUND":
+                refunds.append(_record(Refund, item, status=RefundStatus(item["status"])))
+    if order is None:
+        return None
+    payments.sort(key=lambda payment: (payment.created_at, payment.tx_ref))
+    refunds.sort(key=lambda refund: (refund.created_at, refund.refund_id))
+    return OrderAggregate(order, tuple(payments), tuple(refunds))

@@ -1,0 +1,521 @@
+"""Orders, payments, refunds, event log and catalogue in one DynamoDB table; `items` has its layout.
+
+Every write is conditional. An aggregate is saved under the version it was read with, each status
+under the statuses that `states` lets it come from, `available` under what must be there. What is
+saved is the difference, attribute by attribute, never a stale copy of the whole.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import batched
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from payments.aws.items import (
+    CATALOGUE_LIST,
+    DUE_SHARDS,
+    EMPTY_PRODUCT,
+    ORDER_SK,
+    STOCK_PREFIX,
+    EventKey,
+    Product,
+    aggregate_in,
+    deserialize,
+    event_item,
+    event_key,
+    event_of,
+    item_of,
+    order_key,
+    order_of,
+    plain,
+    product_in,
+    record_key,
+    serialize,
+    stock_key,
+)
+from payments.domain.aggregate import Event, OrderAggregate
+from payments.domain.records import Order, Payment, Refund
+from payments.domain.states import (
+    ORDER_MOVES,
+    PAYMENT_MOVES,
+    REFUND_MOVES,
+    sources,
+)
+from payments.errors import Busy, CatalogueError, OutOfStock, UnknownSku
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CONFLICT_TRIES = 8
+"""Tries of one transaction against others that hold the same items at the same moment."""
+
+UNPROCESSED_TRIES = 6
+"""Tries of a batch read whose keys come back unprocessed under throttling."""
+
+FIRST_PAUSE_SECONDS = 0.02
+"""Of a backoff with full jitter that doubles with each try."""
+
+PASSING = {None, "None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+"""Reasons of a cancelled transaction that a repetition may overcome."""
+
+NOT_UPDATED = {"ConditionalCheckFailedException", "TransactionConflictException"}
+"""Refusals of a single update that need no retry: another process writes what it is about."""
+
+QUEUED_SECONDS = 900
+"""How long a queued order is not queued again; doubles each time that nothing was saved since."""
+
+MAX_QUEUED_SECONDS = 6 * 3600
+
+
+class Stale(Exception):
+    """Another process wrote first: read again, decide again."""
+
+
+class DueOrder(NamedTuple):
+    """An order as the due index shows it."""
+
+    order_id: str
+    due_at: int
+    queued: int = 0
+
+
+class Listed(NamedTuple):
+    """One entry of a list: the order, and the payment or refund if it is about one."""
+
+    order_id: str
+    kind: str
+    name: str
+
+
+class Repository:
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table_name: str,
+        sleep: Callable[[float], None] = time.sleep,
+        republish_after: int = 3600,
+    ) -> None:
+        """`republish_after`: seconds after which an event that is still marked is overdue."""
+        self._client = client
+        self._table = table_name
+        self._sleep = sleep
+        self._republish_after = republish_after
+
+    def read(self, order_id: str) -> OrderAggregate | None:
+        """The order with its payments and refunds, as one strongly consistent read shows them."""
+        # Events sort before all else under the key, so that this read skips them.
+        return aggregate_in(self._query(order_id, "sk >= :sk", {":sk": ORDER_SK}))
+
+    def read_with_events(self, order_id: str) -> tuple[OrderAggregate, list[Event]] | None:
+        items = list(self._query(order_id))
+        aggregate = aggregate_in(items)
+        if aggregate is None:
+            return None
+        return aggregate, [event_of(item) for item in items if item["sk"].startswith("EVENT#")]
+
+    def products(self, skus: Iterable[str]) -> dict[str, Product]:
+        """Those of the SKUs that the catalogue has. Raises CatalogueError or Busy."""
+        keys = [stock_key(sku) for sku in skus]
+        products = (product_in(item) for item in self._batch_get(keys))
+        return {product.sku: product for product in products}
+
+    def orders(self, order_ids: Iterable[str]) -> list[Order]:
+        """Those of the orders that exist, without their payments. Raises Busy."""
+        keys = [order_key(order_id) for order_id in order_ids]
+        return [order_of(item) for item in self._batch_get(keys)]
+
+    def _batch_get(self, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for some in batched(keys, 100, strict=False):
+            wanted: Any = {self._table: {"Keys": list(some), "ConsistentRead": True}}
+            for _ in self._tries(UNPROCESSED_TRIES, "The table is overloaded. Try again."):
+                answer = self._client.batch_get_item(RequestItems=wanted)
+                yield from map(plain, answer["Responses"].get(self._table, []))
+                wanted = answer.get("UnprocessedKeys")
+                if not wanted:
+                    break
+
+    def save(self, before: OrderAggregate | None, after: OrderAggregate) -> OrderAggregate:
+        """Write what changed since `before`, in one transaction; returns what is stored now.
+
+        Raises Stale when the order was written since, or exists when it should be new;
+        OutOfStock when units that the change takes are not there; CatalogueError when a product's
+        item is not as it should be; Busy when other processes kept the items locked.
+        """
+        if after == before:
+            return after
+        order = replace(
+            after.order,
+            version=after.order.version + 1,
+            event_count=after.order.event_count + len(after.new_events),
+        )
+        saved = replace(after, order=order, new_events=())
+        writes = [
+            self._order_write(before.order if before else None, order),
+            *self._record_writes(before, after),
+            *self._event_writes(after),
+            *self._stock_writes(before, saved),
+        ]
+        self._transact(writes)
+        return saved
+
+    def claim_check(self, order_id: str, tx_ref: str, now: int, every: int) -> bool:
+        """Whether this caller may ask the provider about the payment: one may in `every` seconds.
+
+        Outside the version, since it decides nothing: it only spares the provider.
+        """
+        return self._update_if(
+            order_key(order_id, f"PAYMENT#{tx_ref}"),
+            UpdateExpression="SET checked_at = :now",
+            ConditionExpression="attribute_exists(pk) AND "
+            "(attribute_not_exists(checked_at) OR checked_at <= :then)",
+            ExpressionAttributeValues={
+                ":now": serialize(now),
+                ":then": serialize(now - every),
+            },
+        )
+
+    def due(self, now: int) -> Iterator[DueOrder]:
+        """Orders that are due, soonest first within a shard. Eventually consistent."""
+        for key in self._due("DUE", now):
+            yield DueOrder(key["pk"].removeprefix("ORDER#"), key["due_at"], key.get("queued", 0))
+
+    def queued(self, due: DueOrder, now: int) -> bool:
+        """Note that a due order was queued, so that it is not queued again every minute.
+
+        False when the order was saved since. Outside the version, since it decides nothing.
+        """
+        pause = min(QUEUED_SECONDS * 2**due.queued, MAX_QUEUED_SECONDS)
+        return self._update_if(
+            order_key(due.order_id),
+            UpdateExpression="SET due_at = :later, queued = :more",
+            ConditionExpression="due_at = :due AND queued = :queued",
+            ExpressionAttributeValues={
+                ":later": serialize(now + pause),
+                ":more": serialize(due.queued + 1),
+                ":due": serialize(due.due_at),
+                ":queued": serialize(due.queued),
+            },
+        )
+
+    def overdue_events(self, now: int) -> Iterator[EventKey]:
+        """Events that should have been published by now. Eventually consistent."""
+        for key in self._due("EVENTS", now):
+            order_id, number = key["pk"].removeprefix("ORDER#"), key["sk"].removeprefix("EVENT#")
+            yield EventKey(order_id, int(number))
+
+    def touch_event(self, event: EventKey, now: int) -> bool:
+        """Send an overdue event down the table's stream again; False when that was done already."""
+        return self._update_if(
+            event_key(event),
+            UpdateExpression="SET due_at = :later",
+            ConditionExpression="attribute_exists(due_shard) AND due_at <= :now",
+            ExpressionAttributeValues={
+                ":now": serialize(now),
+                ":later": serialize(now + self._republish_after),
+            },
+        )
+
+    def unmark_event(self, event: EventKey) -> bool:
+        """The event is published; False when that was known already."""
+        return self._update_if(
+            event_key(event),
+            UpdateExpression="REMOVE due_shard, due_at",
+            ConditionExpression="attribute_exists(due_shard)",
+        )
+
+    def listed(self, list_key: str, limit: int | None = None) -> Iterator[Listed]:
+        """The entries of a list, newest first. Eventually consistent."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="lists",
+            KeyConditionExpression="list_key = :list",
+            ExpressionAttributeValues={":list": serialize(list_key)},
+            ScanIndexForward=False,
+            PaginationConfig={"MaxItems": limit} if limit else {},
+        )
+        for page in pages:
+            for item in map(plain, page["Items"]):
+                kind, _, name = item["sk"].partition("#")
+                yield Listed(item["pk"].partition("#")[2], kind, name)
+
+    def find_by_provider_reference(self, reference: str) -> Iterator[str]:
+        """Ids of orders with a payment or refund of this Chapa reference. Reads the whole table."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="provider_reference = :ref OR provider_refund_id = :ref",
+            ExpressionAttributeValues={":ref": serialize(reference)},
+            ProjectionExpression="pk",
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield item["pk"]["S"].removeprefix("ORDER#")
+
+    def set_product(
+        self,
+        sku: str,
+        *,
+        name: str | None = None,
+        unit_price: int | None = None,
+        currency: str | None = None,
+        for_sale: bool | None = None,
+        add: int = 0,
+    ) -> Product:
+        """Change a product, or make it when its name, price and currency are given.
+
+        Raises UnknownSku, OutOfStock when fewer units are available than are to be removed,
+        CatalogueError when a value is wrong, or a counter is that is stored, or Busy.
+        """
+        given = {
+            "name": name,
+            "unit_price": unit_price,
+            "currency": currency,
+            "for_sale": for_sale,
+        }
+        values = {key: value for key, value in given.items() if value is not None}
+        changes = {"sku": sku, "list_key": CATALOGUE_LIST, "list_at": sku} | values
+        key = stock_key(sku)
+        product_in(plain(key) | EMPTY_PRODUCT | values)  # Before anything is written.
+        if None not in (name, unit_price, currency):
+            with suppress(self._client.exceptions.ConditionalCheckFailedException):
+                self._client.put_item(**self._put(key, EMPTY_PRODUCT | changes)["Put"])
+        sets = ", ".join(f"#{field} = :{field}" for field in changes)
+        values_given = {f":{field}": value for field, value in changes.items()}
+        values_given |= {":add": add, ":taken": max(0, -add), ":number": "N"}
+        update = {
+            "TableName": self._table,
+            "Key": key,
+            "UpdateExpression": f"SET {sets} ADD stocked :add, available :add",
+            "ConditionExpression": "attribute_type(stocked, :number)"
+            " AND attribute_type(available, :number) AND available >= :taken",
+            "ExpressionAttributeNames": {f"#{field}": field for field in changes},
+            "ExpressionAttributeValues": {k: serialize(v) for k, v in values_given.items()},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            # Unlike a single update, a transaction whose answer was lost is not applied twice.
+            self._transact([{"Update": update}])
+        except OutOfStock:
+            if self.products([sku]):
+                raise OutOfStock("So many units are not available.", skus=[sku]) from None
+            raise UnknownSku(
+                "The catalogue has no such product. Give --name and --price to add it.", skus=[sku]
+            ) from None
+        return self.products([sku])[sku]
+
+    def _update_if(self, key: dict[str, Any], **update: Any) -> bool:
+        """Whether the update's condition held, and no transaction was at the item."""
+        try:
+            self._client.update_item(TableName=self._table, Key=key, **update)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in NOT_UPDATED:
+                return False
+            raise
+        return True
+
+    def _due(self, prefix: str, now: int) -> Iterator[dict[str, Any]]:
+        # In random order: when a sweep runs out of time, it is not always the same shard's turn.
+        for shard in random.sample(range(DUE_SHARDS), DUE_SHARDS):
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                IndexName="due",
+                KeyConditionExpression="due_shard = :shard AND due_at <= :now",
+                ExpressionAttributeValues={
+                    ":shard": serialize(f"{prefix}#{shard}"),
+                    ":now": serialize(now),
+                },
+            )
+            for page in pages:
+                yield from map(plain, page["Items"])
+
+    def _query(
+        self, order_id: str, condition: str = "", values: Mapping[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        names = {":pk": f"ORDER#{order_id}", **(values or {})}
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression=" AND ".join(filter(None, ["pk = :pk", condition])),
+            ExpressionAttributeValues={name: serialize(value) for name, value in names.items()},
+            ConsistentRead=True,
+        )
+        for page in pages:
+            yield from map(plain, page["Items"])
+
+    def _order_write(self, before: Order | None, after: Order) -> dict[str, Any]:
+        key = record_key(after.order_id, after)
+        if before is None:
+            return self._put(key, item_of(after))
+        conditions: dict[str, list[Any]] = {"version": [before.version]}
+        if after.status is not before.status:
+            conditions["status"] = _may_come_from(before, after)
+        # A sweep may have changed these since the read, without a new version: always write them.
+        old = item_of(before) | {"due_at": None, "queued": None}
+        return self._update(key, old, item_of(after), conditions)
+
+    def _record_writes(
+        self, before: OrderAggregate | None, after: OrderAggregate
+    ) -> Iterator[dict[str, Any]]:
+        """Payments and refunds that are new or have changed."""
+        pairs: list[tuple[Payment | Refund | None, Payment | Refund]] = []
+        pairs += [(before.payment(p.tx_ref) if before else None, p) for p in after.payments]
+        pairs += [(before.refund(r.refund_id) if before else None, r) for r in after.refunds]
+        for old, new in pairs:
+            key = record_key(after.order.order_id, new)
+            if old is None:
+                yield self._put(key, item_of(new))
+            elif new != old:
+                conditions = {"status": _may_come_from(old, new)}
+                yield self._update(key, item_of(old), item_of(new), conditions)
+
+    def _event_writes(self, after: OrderAggregate) -> Iterator[dict[str, Any]]:
+        order = after.order
+        for number, event in enumerate(after.new_events, start=order.event_count + 1):
+            key = event_key(EventKey(order.order_id, number))
+            due_at = event.at + self._republish_after
+            yield self._put(key, event_item(order.order_id, number, event, due_at))
+
+    def _stock_writes(
+        self, before: OrderAggregate | None, after: OrderAggregate
+    ) -> Iterator[dict[str, Any]]:
+        """What the order takes of `available` or gives back; settling a payment does neither."""
+        held = before.held_units if before else {}
+        for line in after.order.lines:
+            taken = after.held_units[line.sku] - held.get(line.sku, 0)
+            if not taken:
+                continue
+            conditions = ["attribute_type(available, :number)"]
+            values: dict[str, Any] = {":units": -taken, ":number": "N"}
+            if taken > 0:
+                conditions.append("for_sale = :true AND available >= :taken")
+                values |= {":true": True, ":taken": taken}
+            if before is None:
+                # The price that the customer sees is the price at which the units are taken.
+                conditions.append("unit_price = :price AND currency = :currency")
+                values |= {":price": line.unit_price, ":currency": after.order.currency}
+            yield {
+                "Update": {
+                    "TableName": self._table,
+                    "Key": stock_key(line.sku),
+                    "UpdateExpression": "ADD available :units",
+                    "ConditionExpression": " AND ".join(conditions),
+                    "ExpressionAttributeValues": {k: serialize(v) for k, v in values.items()},
+                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                }
+            }
+
+    def _put(self, key: dict[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "Put": {
+                "TableName": self._table,
+                "Item": key | {name: serialize(value) for name, value in item.items()},
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
+
+    def _update(
+        self,
+        key: dict[str, Any],
+        old: Mapping[str, Any],
+        new: Mapping[str, Any],
+        conditions: Mapping[str, Sequence[Any]],
+    ) -> dict[str, Any]:
+        """Set what differs and remove what is gone, if each named attribute has a listed value."""
+        names: dict[str, str] = {}
+        values: dict[str, Any] = {}
+
+        def name_of(attribute: str) -> str:
+            names[f"#{attribute}"] = attribute
+            return f"#{attribute}"
+
+        def value_of(value: Any) -> str:
+            placeholder = f":v{len(values)}"
+            values[placeholder] = serialize(value)
+            return placeholder
+
+        changed = [name for name, value in new.items() if old.get(name) != value]
+        gone = [name for name in old if name not in new]
+        parts = []
+        if changed:
+            parts.append(
+                "SET " + ", ".join(f"{name_of(name)} = {value_of(new[name])}" for name in changed)
+            )
+        if gone:
+            parts.append("REMOVE " + ", ".join(map(name_of, gone)))
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": key,
+                "UpdateExpression": " ".join(parts),
+                "ConditionExpression": " AND ".join(
+                    f"{name_of(name)} IN ({', '.join(map(value_of, allowed))})"
+                    for name, allowed in conditions.items()
+                ),
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": values,
+            }
+        }
+
+    def _transact(self, writes: list[dict[str, Any]]) -> None:
+        for _ in self._tries(CONFLICT_TRIES, "Too many write the same items at once. Try again."):
+            try:
+                self._client.transact_write_items(TransactItems=writes)  # type: ignore[arg-type]
+            except self._client.exceptions.TransactionCanceledException as error:
+                reasons: Any = error.response["CancellationReasons"]
+                _raise_failed_condition(writes, reasons)
+            except self._client.exceptions.TransactionInProgressException:
+                pass
+            else:
+                return
+            # Held by another transaction or throttled: nothing was decided, so try the same again.
+
+    def _tries(self, most: int, why_not: str) -> Iterator[None]:
+        """One turn for each try, with a growing pause in between; raises Busy after the last."""
+        for number in range(most):
+            if number:
+                self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS * 2 ** (number - 1)))  # noqa: S311
+            yield
+        raise Busy(why_not, retry_after=1)
+
+
+def _may_come_from(old: Order | Payment | Refund, new: Order | Payment | Refund) -> list[str]:
+    """The stored statuses over which `new` may be written."""
+    if new.status is old.status:
+        return [old.status.value]
+    match new:
+        case Order():
+            return sources(ORDER_MOVES, new.status)
+        case Payment():
+            return sources(PAYMENT_MOVES, new.status)
+        case Refund():
+            return sources(REFUND_MOVES, new.status)
+
+
+def _raise_failed_condition(writes: list[dict[str, Any]], reasons: list[dict[str, Any]]) -> None:
+    """Raise why the transaction can never succeed; return when a repetition may."""
+    short: list[str] = []
+    for write, reason in zip(writes, reasons, strict=True):
+        code = reason.get("Code")
+        if code == "ConditionalCheckFailed":
+            change = write.get("Update")
+            if change is None or not change["Key"]["pk"]["S"].startswith(STOCK_PREFIX):
+                raise Stale
+            short.append(_short_of(change, reason.get("Item")))
+        elif code not in PASSING:
+            raise RuntimeError(f"transaction refused: {code}: {reason.get('Message')}")
+    if short:
+        raise OutOfStock("Some products are sold out.", skus=sorted(short))
+
+
+def _short_of(change: Mapping[str, Any], item: Mapping[str, Any] | None) -> str:
+    """The SKU whose units cannot be taken. Raises Stale when only the price changed."""
+    sku = str(change["Key"]["pk"]["S"]).removeprefix(STOCK_PREFIX)
+    taken = change["ExpressionAttributeValues"].get(":taken")
+    product = product_in(plain(item)) if item else None
+    if taken is None:
+        raise CatalogueError(f"Product {sku} is gone, but orders hold units of it.", sku=sku)
+    if product and product.for_sale and product.available >= deserialize(taken):
+        raise Stale
+    return sku  # Sold out, or it left the catalogue.

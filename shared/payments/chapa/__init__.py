@@ -1,0 +1,1 @@
+"""What is particular to Chapa: the provider interface, its versions, and webhooks."""

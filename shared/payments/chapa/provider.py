@@ -1,0 +1,46 @@
+"""What the use cases need of a payment provider."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from payments.domain.answers import Said, Verification
+from payments.domain.records import Order, Payment, Refund
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkout that the provider opened."""
+
+    checkout_url: str
+    page_expires_at: int | None = None
+    """When its page ends, if the provider says so; seconds since the epoch."""
+    provider_reference: str | None = None
+
+
+class Provider(Protocol):
+    """One version of a provider's API.
+
+    Calls that act (`open`, `refund`) raise a ProviderError which says whether the provider may
+    have acted all the same. Questions never raise for what the provider does: what could not be
+    asked or understood is `Said.UNKNOWN`. No call waits longer than `time_left` seconds.
+    """
+
+    @property
+    def name(self) -> str:
+        """What is stored with each payment that it opened."""
+
+    @property
+    def mode(self) -> str:
+        """`test` or `live`. Raises ConfigurationError or Unavailable."""
+
+    def open(self, order: Order, payment: Payment, time_left: float) -> Opened: ...
+
+    def verify(self, payment: Payment, time_left: float) -> Verification: ...
+
+    def cancel(self, payment: Payment, time_left: float) -> bool:
+        """Whether the payment is certainly not open any more. It may have been paid: verify it."""
+
+    def refund(self, payment: Payment, refund: Refund, time_left: float) -> str | None:
+        """The provider's id of the refund; None when it has the refund and named no id."""
+
+    def verify_refund(self, refund: Refund, time_left: float) -> Said: ...

@@ -1,0 +1,155 @@
+"""What the use cases work with, put together once per process."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import boto3
+
+from payments.aws.clients import CONFIG
+from payments.aws.queue import Queue
+from payments.aws.repository import Repository, Stale
+from payments.aws.secrets import SecretStore
+from payments.chapa.provider import Provider
+from payments.chapa.v1 import ChapaV1
+from payments.domain import checks
+from payments.domain.aggregate import OrderAggregate
+from payments.domain.ids import RandomBytes, is_order_id, order_id_of
+from payments.domain.records import Payment
+from payments.domain.rules import Rules
+from payments.errors import Busy, OrderNotFound, PaymentNotFound, RefundNotFound
+from payments.settings import Settings
+from payments.telemetry import announce
+
+RESERVED_SECONDS = 2.0
+"""Of each invocation, kept for storing what the provider said and for answering."""
+
+ENOUGH_SECONDS = 8.0
+"""With less time left the provider is not asked: each of three tries would get less than two
+seconds, and that would only count as an unanswered check."""
+
+STALE_TRIES = 6
+"""How often one decision is made again because another process wrote the order first."""
+
+
+class LambdaContext(Protocol):
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    settings: Settings
+    rules: Rules
+    secrets: SecretStore
+    repository: Repository
+    chapa: Provider
+    queue: Queue
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    random_bytes: RandomBytes = os.urandom
+    deadline: float = float("inf")
+    """On the monotonic clock: when work must be done."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Backend":
+        """Raises ConfigurationError. Calls nothing yet: the secret is read at first use."""
+        settings = Settings.from_environment(environment)
+        secrets = SecretStore(
+            boto3.client("secretsmanager", config=CONFIG), settings.secret_id, settings.chapa_url
+        )
+        return cls(
+            settings=settings,
+            rules=settings.rules,
+            secrets=secrets,
+            repository=Repository(
+                boto3.client("dynamodb", config=CONFIG),
+                settings.table_name,
+                republish_after=settings.republish_after_seconds,
+            ),
+            chapa=ChapaV1(settings, secrets),
+            queue=Queue(boto3.client("sqs", config=CONFIG), settings.queue_url),
+        )
+
+    def within(self, context: LambdaContext) -> "Backend":
+        """The same, bounded by what is left of one invocation."""
+        left = context.get_remaining_time_in_millis() / 1000 - RESERVED_SECONDS
+        return replace(self, deadline=self.monotonic() + left)
+
+    @property
+    def now(self) -> int:
+        return int(self.clock())
+
+    @property
+    def time_left(self) -> float:
+        return self.deadline - self.monotonic()
+
+    @property
+    def has_time(self) -> bool:
+        """Whether there is time to ask the provider."""
+        return self.time_left >= ENOUGH_SECONDS
+
+    def provider(self, payment: Payment) -> Provider:
+        """The provider that opened the payment; it settles, closes and refunds it, too."""
+        assert payment.provider == self.chapa.name  # noqa: S101 - the only one there is
+        return self.chapa
+
+    def read(self, order_id: str) -> OrderAggregate:
+        """Raises OrderNotFound."""
+        aggregate = self.repository.read(order_id) if is_order_id(order_id) else None
+        if aggregate is None:
+            raise OrderNotFound("There is no such order.", order_id=order_id)
+        return aggregate
+
+    def read_owned(self, order_id: str, user_id: str) -> OrderAggregate:
+        """Raises OrderNotFound for somebody else's order too: an id shows nothing to strangers."""
+        aggregate = self.read(order_id)
+        if aggregate.order.user_id != user_id:
+            raise OrderNotFound("There is no such order.", order_id=order_id)
+        return aggregate
+
+    def find(self, tx_ref: str) -> OrderAggregate:
+        """The aggregate of a payment. Raises PaymentNotFound."""
+        order_id = order_id_of(tx_ref)
+        aggregate = self.repository.read(order_id) if order_id else None
+        if aggregate is None or aggregate.payment(tx_ref) is None:
+            raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
+        return aggregate
+
+    def find_refund(self, refund_id: str) -> OrderAggregate:
+        """The aggregate of a refund. Raises RefundNotFound."""
+        order_id = order_id_of(refund_id)
+        aggregate = self.repository.read(order_id) if order_id else None
+        if aggregate is None or aggregate.refund(refund_id) is None:
+            raise RefundNotFound("There is no such refund.", refund_id=refund_id)
+        return aggregate
+
+    def attempts(self) -> Iterator[int]:
+        """One number for each try of an optimistic write; raises Busy after the last."""
+        yield from range(STALE_TRIES)
+        raise Busy("The order is being changed by too many at once.", retry_after=1)
+
+    def save(self, before: OrderAggregate | None, after: OrderAggregate) -> OrderAggregate:
+        """Save with the times of the next checks, then log and count the events.
+
+        Raises Stale, OutOfStock, CatalogueError or Busy, as the repository does.
+        """
+        if after == before:
+            return after
+        scheduled = checks.schedule(before, after, self.now, self.rules)
+        saved = self.repository.save(before, scheduled)
+        announce(after.order.order_id, after.new_events)
+        return saved
+
+    def change(
+        self, aggregate: OrderAggregate, step: Callable[[OrderAggregate], OrderAggregate]
+    ) -> OrderAggregate:
+        """Apply a step that is right for whatever the aggregate is when it is written."""
+        for _ in self.attempts():
+            try:
+                return self.save(aggregate, step(aggregate))
+            except Stale:
+                aggregate = self.read(aggregate.order.order_id)
+        raise AssertionError("unreachable")

@@ -1,0 +1,1 @@
+"""HTTP: API Gateway's events, problem documents, and what clients see."""
