@@ -1,6 +1,6 @@
 """Lambda can import what `sam build` makes, with nothing else of this machine."""
 
-import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -62,6 +62,23 @@ def test_layer_holds_exactly_its_requirements(built: Path) -> None:
     pinned = re.findall(r"^([\w.-]+)==", (layer / "requirements.txt").read_text(), re.MULTILINE)
     wanted = {name.replace("-", "_").lower() for name in pinned}
     assert {path.name.split("-")[0].lower() for path in layer.glob("*.dist-info")} == wanted
+
+
+def test_layer_holds_the_compiled_packages_of_both_processors(built: Path) -> None:
+    names = [path.name for path in (built / "SharedLayer").rglob("*.so")]
+    both = [{name for name in names if f"-{machine}-" in name} for machine in ("x86_64", "aarch64")]
+    assert sum(map(len, both)) == len(names)
+    assert {name.replace("x86_64", "aarch64") for name in both[0]} == both[1] != set()
+
+
+def test_layer_holds_byte_code_that_python_does_not_check(built: Path) -> None:
+    layer = built / "SharedLayer" / "python"
+    for source in (path for path in layer.rglob("*.py") if "__pycache__" not in path.parts):
+        code = source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc"
+        magic, flags = code.read_bytes()[:4], code.read_bytes()[4:8]
+        assert magic == importlib.util.MAGIC_NUMBER, source
+        # A hash of the source, unchecked: https://peps.python.org/pep-0552/
+        assert flags == b"\x01\0\0\0", source
 
 
 def test_layer_is_smaller_than_30_mb(built: Path) -> None:

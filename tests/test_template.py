@@ -76,8 +76,6 @@ FACTS: dict[str, Any] = {
     "UserPool Condition": "OwnUserPool",
     "UserPool AdminCreateUserConfig": {"AllowAdminCreateUserOnly": True},
     "JwtAuthorizer JwtConfiguration Issuer Fn::If 2": {"Ref": "JwtIssuer"},
-    "SharedLayer Metadata BuildArchitecture": {"Ref": "Architecture"},
-    "SharedLayer CompatibleArchitectures": [{"Ref": "Architecture"}],
     "PublishLateAlarm MetricName": "IteratorAge",
     "PublishLateAlarm Dimensions 0 Value": {"Ref": "PublishFunction"},
     "UnpublishedAlarm Dimensions 0 Value": attribute("UnpublishedQueue.QueueName"),
