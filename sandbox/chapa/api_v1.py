@@ -508,7 +508,7 @@ def timeline(simulator: Simulator, sent: ApiRequest) -> Body:
         "data": [
             {
                 "item": number,
-                "message": f"Transaction is {status}",
+                "message": f"Transaction is {'initialized' if status == 'unpaid' else status}",
                 "type": "log",
                 "created_at": moment(time),
                 "updated_at": moment(time),

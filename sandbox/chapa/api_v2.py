@@ -205,13 +205,17 @@ def check_others(fields: Body) -> None:
 
 
 def payment_for(simulator: Simulator, sent: ApiRequest) -> Payment:
-    """The payment of this key by the references that verify accepts."""
+    """The payment by the references that verify accepts; 401 for a key of the other mode."""
     by = simulator.settings.switches_v2.verify_by
     payment = simulator.by_reference(sent.ref) if by != "merchant_reference" else None
     if payment is None and by != "chapa_reference":
-        payment = simulator.find(sent.ref, sent.account[1], "v2")
-    if payment is None or payment.account != sent.account:
+        payment = simulator.find(sent.ref, sent.account[1], "v2") or simulator.find(
+            sent.ref, version="v2"
+        )
+    if payment is None or payment.version != "v2":
         raise unknown_payment(simulator.settings.switches_v2)
+    if payment.account != sent.account:
+        raise RefusedError(401, "UNAUTHORIZED", f"The payment was made in {payment.mode} mode")
     return payment
 
 

@@ -8,6 +8,7 @@ from typing import override
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
+from werkzeug.test import Client
 
 from sandbox.chapa.app import create_app
 from sandbox.chapa.faults import DroppedError
@@ -34,7 +35,7 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__()
-        self._app = create_app(simulator)
+        self._client = Client(create_app(simulator), use_cookies=False)
 
     @override
     def send(
@@ -47,8 +48,9 @@ class Adapter(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         try:
-            response = self._app.test_client().open(
-                request.url or "/",
+            response = self._client.open(
+                request.path_url,
+                base_url=BASE_URL,
                 method=request.method,
                 headers=dict(request.headers),
                 data=request.body or b"",
