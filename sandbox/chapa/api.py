@@ -164,6 +164,6 @@ def url_is_good(value: object) -> bool:
 
 def whole(text: str | None, smallest: int, largest: int) -> int | None:
     """A number from the query; None when it is absent, unreadable or too small or too large."""
-    if text is None or not re.fullmatch(r"[0-9]{1,9}", text):
+    if text is None or not re.fullmatch(r"[0-9]{1,10}", text):
         return None
     return int(text) if smallest <= int(text) <= largest else None

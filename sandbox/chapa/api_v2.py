@@ -7,7 +7,7 @@ v2 has no call that cancels a payment (docs.chapa.global/docs/v2/integrations/ca
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from flask import Response, request
@@ -109,7 +109,7 @@ def about(simulator: Simulator, call: Call, ref: str, fields: Body) -> str | Non
             found = simulator.refund_by(ref, "v2")
             return found.tx_ref if found else None
         case "refund":
-            ref = str(fields.get("payment_reference"))
+            ref = text_or_none(fields.get("payment_reference")) or ""
         case "list":
             ref = request.args.get("reference", "")
         case _:
@@ -164,7 +164,7 @@ def minor_units_in(fields: Body, switches: SwitchesV2) -> int:
         raise RefusedError(400, "MISSING_REQUIRED_FIELD", "Amount is required", "amount")
     whole_number = isinstance(value, int) and not isinstance(value, bool)
     if switches.amount_type == "any" and re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value)):
-        value = int(Decimal(str(value)).quantize(Decimal(1), ROUND_HALF_UP))
+        value = int(Decimal(str(value)))
     elif not whole_number:
         raise RefusedError(400, "INVALID_VALUE", "Amount must be a whole number", "amount")
     if value < SMALLEST or (value == SMALLEST and switches.smallest_amount == "refused"):

@@ -59,6 +59,7 @@ STATE = (
     "_by_reference",
     "_timelines",
     "_running",
+    "_next_end",
     "settings",
 )
 """All state of a simulator except the faults, the outbox and the journal."""
@@ -111,6 +112,7 @@ class Simulator:
             self._timelines: dict[str, list[tuple[datetime, str]]] = {}
             self._running: dict[str, Payment] = {}
             """Payments of v2 whose link has not ended, by token."""
+            self._next_end: datetime | None = None
             self.settings = self.first_settings
             self.faults.forget()
             self.outbox.clear()
@@ -186,6 +188,7 @@ class Simulator:
             self._timelines[opened.reference] = [(now, opened.status)]
             if version == "v2":
                 self._running[opened.token] = opened
+                self._next_end = min(self._next_end or opened.expires_at, opened.expires_at)
             return opened
 
     def _references(self, account: Account) -> tuple[str, str]:
@@ -275,6 +278,7 @@ class Simulator:
         """The link expires now."""
         with self.lock:
             payment.expires_at = min(payment.expires_at, self.clock())
+            self._next_end = payment.expires_at
             self.end_links()
 
     def closed(self, payment: Payment) -> str | None:
@@ -286,6 +290,8 @@ class Simulator:
         """End the links of v2 whose time is over. Chapa reports that end in v2 only."""
         with self.lock:
             now = self.clock()
+            if self._next_end is None or now < self._next_end:
+                return
             for payment in [p for p in self._running.values() if now >= p.expires_at]:
                 del self._running[payment.token]
                 end = self.settings.switches_v2.link_end
@@ -295,6 +301,7 @@ class Simulator:
                     payment.timed_out = True
                     payment.cancelled = end == "cancelled"
                     self._give_up(payment, end, webhook=True)
+            self._next_end = min((p.expires_at for p in self._running.values()), default=None)
 
     def reverse(self, payment: Payment, *, webhook: bool = True) -> None:
         with self.lock:
