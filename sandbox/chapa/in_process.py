@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import override
+from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -50,7 +51,7 @@ class Adapter(HTTPAdapter):
         try:
             response = self._client.open(
                 request.path_url,
-                base_url=BASE_URL,
+                base_url=urljoin(request.url or BASE_URL, "/"),
                 method=request.method,
                 headers=dict(request.headers),
                 data=request.body or b"",
