@@ -1,5 +1,5 @@
-"""A simulator of Chapa's v1 API with injected faults.
+"""A simulator of Chapa's APIs, v1 and v2, with injected faults.
 
-In one process: `create_app(Simulator(...))` is a Flask app, and webhooks wait in
+In one process: `create_app(Simulator(...))` is a WSGI app, and webhooks wait in
 `simulator.outbox` until `deliver_due()`. Over HTTP: `python -m sandbox.chapa`, or `Server`.
 """

@@ -20,10 +20,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--webhook-url", help="where webhooks are sent; without it none are sent")
     parser.add_argument("--webhook-secret", help="secret that signs the webhooks")
     parser.add_argument(
+        "--webhook-secret-v2", help="secret that signs the webhooks of v2 (--webhook-secret)"
+    )
+    parser.add_argument(
         "--api-key",
         action="append",
         default=[],
-        help="a key to accept, can be repeated; without it any CHASECK_TEST-… or CHASECK-… key",
+        help="a key to accept, can be repeated; without it any well-formed secret key of v1 "
+        "(CHASECK_TEST-…, CHASECK-…) and of v2 (CHAPA_TEST_…, CHAPA_LIVE_…)",
     )
     parser.add_argument(
         "--retry-seconds",
@@ -42,6 +46,7 @@ def main() -> int:
         settings = Settings(
             webhook_url=given.webhook_url,
             webhook_secret=given.webhook_secret,
+            webhook_secret_v2=given.webhook_secret_v2,
             retry_seconds=given.retry_seconds,
         )
     except ValueError:

@@ -1,88 +1,79 @@
-"""Chapa's v1 API: `/v1/transaction/...` and `/v1/refund/...`."""
+"""What both versions of the API share: keys, the journal and injected faults."""
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, request
 
-from sandbox.chapa.events import two_places
-from sandbox.chapa.faults import ANSWER, WRONG, Call, DroppedError, Fault
+from sandbox.chapa.faults import ANSWER, Call, DroppedError, Fault
 from sandbox.chapa.journal import Entry
-from sandbox.chapa.settings import Settings, Switches
-from sandbox.chapa.simulator import (
-    Mode,
-    NotNowError,
-    Payment,
-    Refund,
-    Simulator,
-    chapa_time,
-)
+from sandbox.chapa.records import Account, Mode, Version
+from sandbox.chapa.simulator import Simulator
 
-KEY = re.compile(r"CHASECK(?P<test>_TEST)?-[A-Za-z0-9_-]+")
-MAX_AMOUNT = Decimal("9999999.99")
+KEYS: dict[Version, re.Pattern[str]] = {
+    "v1": re.compile(r"CHASECK(?P<test>_TEST)?-[A-Za-z0-9_-]+"),
+    "v2": re.compile(r"CHAPA_(?:(?P<test>TEST)|LIVE)_(?!PUB_)[A-Za-z0-9_-]+"),
+}
+"""Secret keys (docs.chapa.global/docs/v2/integrations/test-live-mode and developer.chapa.co)."""
+
 HTML = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>\n"
-NOT_FOUND = "Invalid transaction or Transaction not found"
-RESERVED_DOMAINS = re.compile(
-    r"(^|\.)(example\.com|test\.com)$|\.(test|local|invalid)$", re.IGNORECASE
-)
-
-
-class RefusedError(Exception):
-    """A response other than success."""
-
-    def __init__(
-        self, code: int, message: str | dict[str, list[str]], status: str | None = "failed"
-    ) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.body = {"message": message, "status": status, "data": None}
-
-
-@dataclass
-class ApiRequest:
-    """One call: its reference from the path, its fields, its key and the key's mode."""
-
-    ref: str
-    fields: dict[str, Any]
-    entry: Entry
-    api_key: str = ""
-    mode: Mode = "test"
-
 
 type Body = dict[str, Any]
 
 
-def blueprint(simulator: Simulator) -> Blueprint:
-    api = Blueprint("v1", __name__, url_prefix="/v1")
-    routes: list[tuple[str, str, Call, Callable[[Simulator, ApiRequest], Body]]] = [
-        ("POST", "/transaction/initialize", "initialize", initialize),
-        ("GET", "/transaction/verify/<path:ref>", "verify", verify),
-        ("PUT", "/transaction/cancel/<path:ref>", "cancel", cancel),
-        ("POST", "/refund/<path:ref>", "refund", refund),
-        ("GET", "/refund/<path:ref>/verify", "refund_verify", refund_verify),
-    ]
-    for method, rule, call, act in routes:
-        view = partial(handle, simulator, call, act)
-        api.add_url_rule(rule, call, view, methods=[method], provide_automatic_options=False)
-    return api
+@dataclass
+class ApiRequest:
+    """One call: its reference from the path, its fields, its key and what the key sees."""
+
+    ref: str
+    raw: bytes
+    fields: Body
+    entry: Entry
+    api_key: str
+    account: Account
 
 
-def handle(
-    simulator: Simulator, call: Call, act: Callable[[Simulator, ApiRequest], Body], ref: str = ""
-) -> Response:
+type Act = Callable[[Simulator, ApiRequest], Body]
+type Route = tuple[str, str, Call, Act]
+
+
+@dataclass(frozen=True)
+class Api:
+    """One version of the API."""
+
+    version: Version
+    routes: Sequence[Route]
+    read: Callable[[bytes], Body]
+    """The fields of a request's body."""
+    about: Callable[[Simulator, Call, str, Body], str | None]
+    """The merchant's reference of the payment that a call is about."""
+    respond: Callable[[Simulator, Call, Act, ApiRequest], Response]
+    failure: Body
+    """The body of an injected error."""
+
+
+def blueprint(simulator: Simulator, api: Api) -> Blueprint:
+    routes = Blueprint(api.version, __name__, url_prefix=f"/{api.version}")
+    for method, rule, call, act in api.routes:
+        view = partial(handle, simulator, api, call, act)
+        endpoint = f"{method} {rule}"
+        routes.add_url_rule(rule, endpoint, view, methods=[method], provide_automatic_options=False)
+    return routes
+
+
+def handle(simulator: Simulator, api: Api, call: Call, act: Act, ref: str = "") -> Response:
     """Take effect and respond, or apply the injected fault."""
     raw = request.get_data()
-    fields = read_fields(raw)
+    fields = api.read(raw)
     api_key = bearer()
-    if KEY.fullmatch(api_key):
+    if any(key.fullmatch(api_key) for key in KEYS.values()):
         simulator.journal.hide(api_key)
-    tx_ref = tx_ref_of(simulator, call, ref, fields)
+    simulator.end_links()
+    tx_ref = api.about(simulator, call, ref, fields)
     fault = simulator.faults.take(call, tx_ref, ANSWER)
     entry = simulator.journal.add(
         call,
@@ -92,42 +83,20 @@ def handle(
         url=request.full_path.removesuffix("?"),
         body=raw,
         faults=[fault.kind] if fault else [],
+        version=api.version,
     )
-    response = reply({"message": "", "status": "failed", "data": None}, 200)
+    response = reply(api.failure, 200)
     if fault is None or fault.acts_first:
-        sent = ApiRequest(ref, fields, entry, api_key)
+        sent = ApiRequest(ref, raw, fields, entry, api_key, (api.version, "test"))
         with simulator.lock:
-            response = respond(simulator, call, act, sent, raw)
+            response = api.respond(simulator, call, act, sent)
     if fault is not None:
-        response = apply_fault(simulator, fault, response)
+        response = apply_fault(simulator, api, fault, response)
     entry.status = response.status_code
     return response
 
 
-def respond(
-    simulator: Simulator,
-    call: Call,
-    act: Callable[[Simulator, ApiRequest], Body],
-    sent: ApiRequest,
-    raw: bytes,
-) -> Response:
-    switches = simulator.settings.switches
-    if request.method == "GET" and raw and switches.get_with_body == "html":
-        return Response(HTML.format("Bad Request"), 400, mimetype="text/html")
-    try:
-        sent.mode = mode_of(simulator, sent.api_key)
-        if call == "initialize":
-            require_content_type()
-        body = act(simulator, sent)
-        if call == "cancel" and switches.cancel_answer == "empty":
-            return Response(status=200)
-        return reply(body, int(switches.refund_code) if call == "refund" else 200)
-    except RefusedError as refused:
-        disguised = refused.code == 400 and switches.refusals == "200"
-        return reply(refused.body, 200 if disguised else refused.code)
-
-
-def apply_fault(simulator: Simulator, fault: Fault, response: Response) -> Response:
+def apply_fault(simulator: Simulator, api: Api, fault: Fault, response: Response) -> Response:
     match fault.kind:
         case "timeout_before" | "timeout_after":
             simulator.hold(fault.seconds)
@@ -137,9 +106,7 @@ def apply_fault(simulator: Simulator, fault: Fault, response: Response) -> Respo
         case "slow":
             simulator.hold(fault.seconds)
         case "status":
-            response = reply(
-                {"message": "Something went wrong", "status": "failed", "data": None}, fault.status
-            )
+            response = reply(api.failure, fault.status)
             if fault.retry_after is not None:
                 response.headers["Retry-After"] = str(fault.retry_after)
         case "html":
@@ -159,35 +126,27 @@ def bearer() -> str:
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
-def mode_of(simulator: Simulator, api_key: str) -> Mode:
-    if not api_key:
-        raise RefusedError(401, "Authorization required")
-    shape = KEY.fullmatch(api_key)
-    if shape is None or (simulator.api_keys and api_key not in simulator.api_keys):
-        raise RefusedError(401, "Invalid API Key or User doesn't exist")
-    return "test" if shape["test"] else "live"
+def mode_of(simulator: Simulator, version: Version, api_key: str) -> Mode | None:
+    """The mode of a key that this version accepts; None for any other key."""
+    if simulator.api_keys and api_key not in simulator.api_keys:
+        return None
+    ignored = simulator.settings.switches_v2.key_platform == "ignored"
+    for platform, key in KEYS.items():
+        shape = key.fullmatch(api_key)
+        if shape and (ignored or platform == version):
+            return "test" if shape["test"] else "live"
+    return None
 
 
-def require_content_type() -> None:
-    if request.mimetype not in ("application/json", "application/x-www-form-urlencoded"):
-        raise RefusedError(
-            400, "Incorrect header settings: the content-type must be application/json"
-        )
-
-
-def read_fields(raw: bytes) -> dict[str, Any]:
-    """The fields of a JSON or form body; an unreadable body has none, as in PHP."""
-    if request.mimetype == "application/json":
-        try:
-            parsed = json.loads(raw, parse_constant=refuse_constant)
-            # PHP rejects half of a surrogate pair, and it cannot be encoded again.
-            json.dumps(parsed, ensure_ascii=False).encode()
-        except (ValueError, RecursionError):
-            return {}
-        return parsed if isinstance(parsed, dict) else {}
-    if request.mimetype == "application/x-www-form-urlencoded":
-        return unfolded(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True))
-    return {}
+def read_json(raw: bytes) -> Body:
+    """The fields of a JSON object; anything else has none, as in PHP."""
+    try:
+        parsed = json.loads(raw, parse_constant=refuse_constant)
+        # PHP rejects half of a surrogate pair, and it cannot be encoded again.
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def refuse_constant(name: str) -> None:
@@ -195,361 +154,16 @@ def refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def unfolded(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Turn `customization[title]=x` into a nested object, as PHP does in forms only."""
-    fields: dict[str, Any] = {}
-    for name, value in pairs:
-        first, *rest = re.findall(r"[^\[\]]+", name) or [name]
-        here, last = fields, first
-        for part in rest:
-            inner = here.setdefault(last, {})
-            if not isinstance(inner, dict):
-                inner = here[last] = {}
-            here, last = inner, part
-        here[last] = value
-    return fields
-
-
-def tx_ref_of(simulator: Simulator, call: Call, ref: str, fields: dict[str, Any]) -> str | None:
-    """The payment that a call is about, for faults and the journal."""
-    if call == "initialize":
-        tx_ref = fields.get("tx_ref")
-        return tx_ref if isinstance(tx_ref, str) else None
-    if call == "refund":
-        payment = simulator.by_reference(ref)
-        return payment.tx_ref if payment else ref
-    if call == "refund_verify":
-        found = simulator.refund_by(ref)
-        return found.tx_ref if found else None
-    return ref
-
-
-def initialize(simulator: Simulator, sent: ApiRequest) -> Body:
-    settings = simulator.settings
-    fields = {name: value for name, value in sent.fields.items() if value not in (None, "")}
-    if problems := field_problems(fields, settings.switches):
-        raise RefusedError(400, problems)
-    if fields["currency"] not in ("ETB", "USD"):
-        raise RefusedError(400, f"Invalid currency, {fields['currency']} is not supported")
-    custom = fields.get("customization")
-    custom = custom if isinstance(custom, dict) else {}
-    payment = {
-        "tx_ref": str(fields["tx_ref"]),
-        "amount": Decimal(str(fields["amount"])),
-        "currency": fields["currency"],
-        "meta": fields.get("meta"),
-    }
-    texts = ("first_name", "last_name", "email", "phone_number", "callback_url", "return_url")
-    payment |= {name: text_or_none(fields.get(name)) for name in texts}
-    payment |= {name: text_or_none(custom.get(name)) for name in ("title", "description", "logo")}
-    opened = simulator.open(payment, sent.mode, sent.api_key)
-    if opened is None:
-        raise RefusedError(400, "Transaction reference has been used before")
-    url = url_for("checkout.page", token=opened.token, _external=True)
-    return {"message": "Hosted Link", "status": "success", "data": {"checkout_url": url}}
-
-
 def text_or_none(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def amount_of(value: object) -> Decimal | None:
-    """A plain decimal from a string or a JSON number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    plain = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", str(value))
-    return Decimal(plain[0]) if plain else None
-
-
-def field_problems(fields: dict[str, Any], switches: Switches) -> dict[str, list[str]]:
-    """Chapa's text for each bad field; with `validation` off, only for the required ones."""
-    problems: dict[str, list[str]] = {}
-    required = ["amount", "currency", "tx_ref"]
-    if switches.email == "required":
-        required.append("email")
-    for name in required:
-        if name not in fields:
-            problems[name] = ["validation.required"]
-    if "amount" in fields and (problem := amount_problem(fields["amount"], switches)):
-        problems["amount"] = [problem]
-    if switches.validation == "off":
-        return problems
-    if "tx_ref" in fields and not isinstance(fields["tx_ref"], str):
-        problems["tx_ref"] = ["validation.string"]
-    elif len(fields.get("tx_ref", "")) > 50:
-        problems["tx_ref"] = ["The tx_ref must not exceed 50 characters."]
-    if "email" in fields and (switches.email == "refused" or not email_is_good(fields["email"])):
-        problems["email"] = ["validation.email"]
-    local = r"0[79]\d{8}"
-    phone = rf"{local}|\+?251[79]\d{{8}}" if switches.phone == "international" else local
-    if "phone_number" in fields and (
-        switches.phone == "refused" or not re.fullmatch(phone, str(fields["phone_number"]))
-    ):
-        problems["phone_number"] = ["validation.regex"]
-    for name in ("callback_url", "return_url"):
-        if name in fields and not url_is_good(fields[name]):
-            problems[name] = ["validation.url"]
-    if "meta" in fields and not isinstance(fields["meta"], dict):
-        problems["meta"] = ["validation.array"]
-    return problems | customization_problems(fields.get("customization", {}))
-
-
-def amount_problem(value: object, switches: Switches) -> str | None:
-    amount = amount_of(value)
-    if amount is None:
-        return "validation.numeric"
-    if amount <= 0:
-        return "amount must be greater than 0"
-    exponent = amount.as_tuple().exponent
-    if switches.validation == "strict" and isinstance(exponent, int) and exponent < -2:
-        return "The amount must not have more than 2 decimal places."
-    if amount > MAX_AMOUNT:
-        return f"The amount must not be greater than {MAX_AMOUNT}."
-    return None
-
-
-def email_is_good(value: object) -> bool:
-    if not isinstance(value, str) or not re.fullmatch(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", value):
-        return False
-    return not RESERVED_DOMAINS.search(value.rpartition("@")[2])
 
 
 def url_is_good(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"https?://[^\s/?#]+\S*", value) is not None
 
 
-def customization_problems(custom: object) -> dict[str, list[str]]:
-    if not isinstance(custom, dict):
-        return {"customization": ["validation.array"]}
-    problems: dict[str, list[str]] = {}
-    for name, longest in (("title", 16), ("description", 50)):
-        if len(text_or_none(custom.get(name)) or "") > longest:
-            problems[f"customization.{name}"] = [
-                f"The customization.{name} must not exceed {longest} characters."
-            ]
-    description = text_or_none(custom.get("description")) or ""
-    if not re.fullmatch(r"[A-Za-z0-9_ .-]*", description):
-        problems.setdefault("customization.description", []).append(
-            "The customization.description can hold only letters, numbers, hyphens, underscores, "
-            "spaces and dots."
-        )
-    if custom.get("logo") and not url_is_good(custom["logo"]):
-        problems["customization.logo"] = ["validation.url"]
-    return problems
-
-
-def payment_for(simulator: Simulator, tx_ref: str, mode: Mode) -> Payment:
-    """The payment of this key's mode; 401 for a key of the other mode."""
-    if payment := simulator.find(tx_ref, mode):
-        return payment
-    if other := simulator.find(tx_ref):
-        raise RefusedError(
-            401, f"This transaction was made in {other.mode} mode; use a {other.mode} secret key"
-        )
-    if simulator.settings.switches.verify_unknown == "invalid_reference":
-        raise RefusedError(404, "Invalid transaction reference")
-    raise RefusedError(404, NOT_FOUND)
-
-
-def verify(simulator: Simulator, sent: ApiRequest) -> Body:
-    switches = simulator.settings.switches
-    payment = payment_for(simulator, sent.ref, sent.mode)
-    fixed = simulator.faults.take("verify", payment.tx_ref, ["says"])
-    if fixed:
-        sent.entry.faults.append("says")
-        if fixed.word == "404":
-            return unpaid(switches)
-        return details(simulator, payment, fixed.word)
-    hidden = simulator.is_hidden(payment)
-    cancelled_unseen = (
-        payment.cancelled and not payment.paid and switches.verify_cancelled == "unpaid"
-    )
-    if payment.status == "unpaid" or hidden or cancelled_unseen:
-        if switches.verify_unpaid == "pending":
-            return details(simulator, payment, "pending")
-        return unpaid(switches)
-    body = details(simulator, payment, status_word(payment, switches))
-    if wrong := simulator.faults.take("verify", payment.tx_ref, WRONG):
-        sent.entry.faults.append(wrong.kind)
-        match wrong.kind:
-            case "wrong_amount":
-                body["data"]["amount"] = amount_in_verify(wrong.amount, switches)
-            case "wrong_currency":
-                body["data"]["currency"] = wrong.currency
-            case "wrong_mode":
-                body["data"]["mode"] = "live" if payment.mode == "test" else "test"
-            case "wrong_tx_ref":
-                body["data"]["tx_ref"] = wrong.value
-    return body
-
-
-def unpaid(switches: Switches) -> Body:
-    """Raises RefusedError, unless the answer is a 200."""
-    match switches.verify_unpaid:
-        case "200_null":
-            return {"message": "Payment not paid yet", "status": "null", "data": None}
-        case "400":
-            raise RefusedError(400, "Invalid transaction reference")
-    status = "null" if switches.verify_unpaid == "404_null_string" else None
-    raise RefusedError(404, "Payment not paid yet", status)
-
-
-def status_word(payment: Payment, switches: Switches) -> str:
-    if payment.status == "failed":
-        return switches.failed_word
-    if payment.status == "refunded" and switches.verify_refunded == "success":
-        return "success"
-    return payment.status
-
-
-def details(simulator: Simulator, payment: Payment, status: str | None) -> Body:
-    switches = simulator.settings.switches
-    amount = payment.amount
-    if switches.verify_amount == "less_charge":
-        amount -= payment.charge
-    fetched = switches.verify_message == "fetched"
-    other_case = switches.verify_case == "other"
-    return {
-        "message": "Payment details fetched successfully" if fetched else "Payment details",
-        "status": "success" if switches.top_level_status == "call" else status,
-        "data": {
-            "first_name": payment.first_name,
-            "last_name": payment.last_name,
-            "email": payment.email,
-            "currency": payment.currency.lower() if other_case else payment.currency,
-            "amount": amount_in_verify(amount, switches),
-            "charge": amount_in_verify(payment.charge, switches),
-            "mode": payment.mode.upper() if other_case else payment.mode,
-            "method": payment.method,
-            "type": "API",
-            "status": status,
-            "reference": payment.reference,
-            "tx_ref": payment.tx_ref,
-            "customization": payment.customization,
-            "meta": payment.meta if switches.verify_meta == "echoed" else None,
-            "created_at": chapa_time(payment.created_at),
-            "updated_at": chapa_time(payment.updated_at),
-        },
-    }
-
-
-def amount_in_verify(amount: Decimal, switches: Switches) -> int | float | str:
-    match switches.verify_amounts:
-        case "number":
-            return number(amount)
-        case "string":
-            return two_places(amount)
-        case "commas":
-            return f"{amount:,.2f}"
-
-
-def number(amount: Decimal) -> int | float:
-    """A number as PHP writes it: 100 and 3.5."""
-    return int(amount) if amount == amount.to_integral_value() else float(amount)
-
-
-def cancel(simulator: Simulator, sent: ApiRequest) -> Body:
-    payment = payment_for(simulator, sent.ref, sent.mode)
-    try:
-        simulator.cancel(payment, by_merchant=True)
-    except NotNowError as error:
-        code = int(simulator.settings.switches.cancel_inactive)
-        raise RefusedError(code, "Only an active transaction can be cancelled") from error
-    return {"message": "Transaction cancelled", "status": "success", "data": None}
-
-
-def refund(simulator: Simulator, sent: ApiRequest) -> Body:
-    switches = simulator.settings.switches
-    fields = {name: value for name, value in sent.fields.items() if value not in (None, "")}
-    payment = refundable_payment(simulator, sent)
-    reference = text_or_none(fields.get("reference"))
-    amount = payment.amount
-    if "amount" in fields:
-        if problem := amount_problem(fields["amount"], switches):
-            raise RefusedError(400, {"amount": [problem]})
-        amount = Decimal(str(fields["amount"]))
-    earlier = simulator.refund_by(reference) if reference else None
-    if earlier:
-        same = earlier.payment_reference == payment.reference and earlier.amount == amount
-        if same and switches.refund_reference == "replay":
-            return refund_initiated(earlier, simulator.settings)
-        raise RefusedError(400, "Refund reference has been used before")
-    if amount < payment.amount and switches.refund_partial == "refused":
-        raise RefusedError(400, "Partial refunds are not supported")
-    if amount > payment.refundable:
-        raise RefusedError(400, "The refund amount is more than what is left of the payment")
-    made = simulator.refund(
-        payment,
-        amount,
-        reference=reference,
-        reason=text_or_none(fields.get("reason")),
-        meta=fields.get("meta"),
-    )
-    return refund_initiated(made, simulator.settings)
-
-
-def refundable_payment(simulator: Simulator, sent: ApiRequest) -> Payment:
-    path = simulator.settings.switches.refund_path
-    payment = simulator.by_reference(sent.ref) if path != "tx_ref" else None
-    if payment is None and path != "reference":
-        payment = simulator.find(sent.ref, sent.mode)
-    if payment is None or payment.mode != sent.mode:
-        raise RefusedError(404, NOT_FOUND)
-    if payment.status not in ("success", "refunded"):
-        raise RefusedError(400, "Only a successful transaction can be refunded")
-    return payment
-
-
-def refund_initiated(made: Refund, settings: Settings) -> Body:
-    data: dict[str, Any] = {
-        "id": f"refund-{made.ref_id}",
-        "chapa_reference": made.payment_reference,
-        "bank_reference": None,
-        "amount": two_places(made.amount),
-        "ref": made.ref_id,
-        "ref_id": made.ref_id,
-        "currency": made.currency,
-        "status": made.status,
-        "reason": made.reason,
-        "merchant_reference": made.merchant_reference,
-        "meta": made.meta,
-        "created_at": chapa_time(made.created_at),
-        "updated_at": chapa_time(made.updated_at),
-    }
-    match settings.switches.refund_handle:
-        case "ref":
-            del data["ref_id"]
-        case "ref_id":
-            del data["ref"]
-        case "number":
-            del data["ref"]
-            data["ref_id"] = int(made.ref_id)
-        case "both":
-            pass
-    return {
-        "message": "Refund initiated successfully. Processing time: 1-3 business days",
-        "status": "success",
-        "data": data,
-    }
-
-
-def refund_verify(simulator: Simulator, sent: ApiRequest) -> Body:
-    found = simulator.refunds.get(sent.ref)
-    payment = simulator.by_reference(found.payment_reference) if found else None
-    if found is None or payment is None or payment.mode != sent.mode:
-        raise RefusedError(404, "Refund not found")
-    simulator.check_refund(found)
-    return {
-        "message": "Refund verified successfully",
-        "status": "success",
-        "data": {
-            "amount": number(found.amount),
-            "currency": found.currency,
-            "ref_id": found.ref_id,
-            "payment_reference": found.payment_reference,
-            "merchant_reference": found.merchant_reference,
-            "status": found.status,
-            "created_at": chapa_time(found.created_at),
-            "updated_at": chapa_time(found.updated_at),
-        },
-    }
+def whole(text: str | None, smallest: int, largest: int) -> int | None:
+    """A number from the query; None when it is absent, unreadable or too small or too large."""
+    if text is None or not re.fullmatch(r"[0-9]{1,10}", text):
+        return None
+    return int(text) if smallest <= int(text) <= largest else None

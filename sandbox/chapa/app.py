@@ -1,26 +1,49 @@
-"""The simulator as a Flask app."""
+"""The simulator as a WSGI app."""
 
-from flask import Flask, render_template
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 
-from sandbox.chapa import api, checkout, control_api
+from flask import Flask, render_template, request
+from werkzeug.local import LocalProxy
+
+from sandbox.chapa import api, api_v1, api_v2, checkout, control_api
 from sandbox.chapa.simulator import Simulator
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-def create_app(simulator: Simulator) -> Flask:
-    """The API, the checkout page and the control API of one simulator."""
-    app = Flask(__name__)
+NAME = "chapa.simulator"
+
+
+def create_app(simulator: Simulator) -> "WSGIApplication":
+    """Both APIs, the checkout page and the control API of one simulator."""
+
+    def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        environ[NAME] = simulator
+        return FLASK(environ, start_response)
+
+    return app
+
+
+def _flask(simulator: Simulator) -> Flask:
+    flask = Flask(__name__)
     # A dropped connection is an exception that Flask must not handle.
-    app.config["PROPAGATE_EXCEPTIONS"] = True
-    app.register_blueprint(api.blueprint(simulator))
-    app.register_blueprint(checkout.blueprint(simulator))
-    app.register_blueprint(control_api.blueprint(simulator))
+    flask.config["PROPAGATE_EXCEPTIONS"] = True
+    flask.register_blueprint(api.blueprint(simulator, api_v1.API))
+    flask.register_blueprint(api.blueprint(simulator, api_v2.API))
+    flask.register_blueprint(checkout.blueprint(simulator))
+    flask.register_blueprint(control_api.blueprint(simulator))
 
-    @app.get("/")
+    @flask.get("/")
     def payments() -> str:
         """The newest payments first, each with a link to its checkout page."""
         with simulator.lock:
-            return render_template(
-                "payments.html", payments=[*reversed(simulator.payments.values())]
-            )
+            settings = simulator.settings
+            payments = [(p, checkout.page_path(p, settings)) for p in simulator.payments.values()]
+            return render_template("payments.html", payments=payments[::-1])
 
-    return app
+    return flask
+
+
+# One app serves every simulator: its routes take longer to build than most tests take.
+FLASK = _flask(cast(Simulator, LocalProxy(lambda: request.environ[NAME])))

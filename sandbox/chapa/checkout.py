@@ -1,9 +1,11 @@
 """The hosted page with buttons to pay, to fail and to cancel."""
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from sandbox.chapa.simulator import FAILED, NotNowError, Payment, Simulator, with_query
+from sandbox.chapa.records import Payment
+from sandbox.chapa.settings import Settings
+from sandbox.chapa.simulator import WIRES, NotNowError, Simulator
 
 NO_LINK = ("This link does not exist", "Ask the shop for a new one.")
 CLOSED = {
@@ -13,16 +15,34 @@ CLOSED = {
     "failed too often": ("Too many attempts", "This link can no longer be paid."),
 }
 
+V1, HOSTED, TEST_HOSTED, SHORT = (
+    "/checkout/payment/",
+    "/payment/hosted/",
+    "/test/payment/hosted/",
+    "/payment/",
+)
+
+
+def page_path(payment: Payment, settings: Settings) -> str:
+    if payment.version == "v1":
+        return V1 + payment.token
+    if settings.switches_v2.checkout_path == "payment":
+        return SHORT + payment.token
+    return (TEST_HOSTED if payment.mode == "test" else HOSTED) + payment.token
+
+
+def page_url(payment: Payment, settings: Settings) -> str:
+    """The address of a payment's page on the host that this request came to."""
+    return request.host_url.rstrip("/") + page_path(payment, settings)
+
 
 def blueprint(simulator: Simulator) -> Blueprint:
-    checkout = Blueprint("checkout", __name__, url_prefix="/checkout/payment")
+    checkout = Blueprint("checkout", __name__)
 
-    @checkout.get("/<token>")
     def page(token: str) -> Response:
         payment = simulator.by_token(token)
         return shown(simulator, payment, 200 if payment else 404)
 
-    @checkout.post("/<token>")
     def act(token: str) -> AnyResponse:
         payment = simulator.by_token(token)
         if payment is None:
@@ -45,24 +65,22 @@ def blueprint(simulator: Simulator) -> Blueprint:
             return shown(simulator, payment, 409)
         return redirect(return_address(simulator, payment), 303)
 
+    for prefix in (V1, HOSTED, TEST_HOSTED, SHORT):
+        checkout.add_url_rule(f"{prefix}<token>", f"page {prefix}", page)
+        checkout.add_url_rule(f"{prefix}<token>", f"act {prefix}", act, methods=["POST"])
     return checkout
 
 
 def return_address(simulator: Simulator, payment: Payment) -> str:
     """The shop's return_url; without one, this page, which shows the outcome."""
     if payment.return_url is None:
-        return url_for("checkout.page", token=payment.token)
-    if simulator.settings.switches.return_url == "unchanged":
-        return payment.return_url
-    status = FAILED if payment.status == "failed" else payment.status
-    return with_query(
-        payment.return_url,
-        {"trx_ref": payment.tx_ref, "ref_id": payment.reference, "status": status},
-    )
+        return page_path(payment, simulator.settings)
+    wire = WIRES[payment.version]
+    return wire.return_url(payment, payment.return_url, simulator.settings)
 
 
 def shown(simulator: Simulator, payment: Payment | None, code: int) -> Response:
-    closed = payment.closed(simulator.clock()) if payment else None
+    closed = simulator.closed(payment) if payment else None
     outcome = CLOSED[closed] if closed else None
     page = render_template(
         "checkout.html",

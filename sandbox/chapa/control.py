@@ -6,7 +6,7 @@ import requests
 
 from sandbox.chapa.faults import Call, Forgery, Kind
 from sandbox.chapa.journal import Entry
-from sandbox.chapa.simulator import RefundStatus
+from sandbox.chapa.records import RefundStatus, Version
 
 type Json = dict[str, Any]
 
@@ -42,6 +42,10 @@ class Control:
     def switch(self, **switches: str) -> Json:
         """For example `switch(verify_unpaid="pending")`."""
         return self._request("PUT", "settings", {"switches": switches})
+
+    def switch_v2(self, **switches: str) -> Json:
+        """For example `switch_v2(link_end="payable")`."""
+        return self._request("PUT", "settings", {"switches_v2": switches})
 
     def add_fault(
         self,
@@ -126,14 +130,16 @@ class Control:
         overrides: Json | None = None,
         signature: Forgery | Literal["genuine"] = "genuine",
         seconds: float = 0,
+        version: Version | None = None,
     ) -> Json:
-        """Send any event; returns its body."""
+        """Send any event; returns its body. Without `version` it is the payment's."""
         command = {
             "event": event,
             "tx_ref": tx_ref,
             "overrides": overrides or {},
             "signature": signature,
             "seconds": seconds,
+            "version": version,
         }
         return dict(self._request("POST", "webhook", command)["body"])
 

@@ -1,7 +1,8 @@
 """The control API, under `/_control`: how a test or a demo steers the simulator.
 
     GET    /_control/settings                 the settings, without the secret
-    PUT    /_control/settings                 {any settings, "switches": {some of them}}
+    PUT    /_control/settings                 {any settings, "switches": {some of v1's},
+                                              "switches_v2": {some of v2's}}
     GET    /_control/faults                   active faults, and how often each kind was used
     POST   /_control/faults                   {"call", "kind", "tx_ref"?, "times"?, "chance"?,
                                               details}
@@ -17,9 +18,13 @@
     POST   /_control/refund_status            {"reference", "status", "webhook"?}; the reference is
                                               Chapa's ref_id or the merchant's
     POST   /_control/webhook                  {"tx_ref"?, "event", "overrides"?, "signature"?,
-                                              "seconds"?}
+                                              "seconds"?, "version"?}; a payout has no tx_ref, and
+                                              its version is v1 unless given
     POST   /_control/refuse                   {"seconds"}: refuse connections for that time
     POST   /_control/reset                    delete all state
+
+`tx_ref` is the merchant's reference of the payment in both versions; Chapa's is accepted, too.
+Amounts are in units of the currency, such as birr, in both versions.
 
 400: a field, switch or fault does not exist, `error` names it; 404: no such payment, refund or
 fault; 409: the state does not allow it.
@@ -33,16 +38,10 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sandbox.chapa import events
 from sandbox.chapa.faults import Fault, Forgery
-from sandbox.chapa.simulator import (
-    NotNowError,
-    Payment,
-    Refund,
-    RefundStatus,
-    Simulator,
-    chapa_time,
-)
+from sandbox.chapa.records import Payment, Refund, RefundStatus, Version
+from sandbox.chapa.simulator import NotNowError, Simulator
+from sandbox.chapa.wire_v1 import moment, two_places
 
 
 class Command(BaseModel):
@@ -75,6 +74,7 @@ class AnyEvent(Command):
     overrides: dict[str, Any] = Field(default_factory=dict)
     signature: Forgery | Literal["genuine"] = "genuine"
     seconds: float = Field(default=0, ge=0)
+    version: Version | None = None
 
 
 class Refusal(Command):
@@ -217,16 +217,16 @@ def _payments(control: Blueprint, simulator: Simulator) -> None:
     @control.post("/webhook")
     def webhook() -> Response:
         command = AnyEvent.model_validate(_body())
-        body = _event(simulator, command)
-        key = _find(simulator, command.tx_ref).api_key if command.tx_ref else ""
-        forged = None if command.signature == "genuine" else command.signature
+        payment = _find(simulator, command.tx_ref) if command.tx_ref else None
+        version = command.version or (payment.version if payment else "v1")
+        body = _event(simulator, command, payment, version)
         simulator.send_event(
+            version,
             body,
-            tx_ref=command.tx_ref,
-            api_key=key,
-            forged=forged,
+            tx_ref=payment.tx_ref if payment else None,
+            api_key=payment.api_key if payment else "",
+            forged=None if command.signature == "genuine" else command.signature,
             delay=command.seconds,
-            faults=("forged",) if forged else (),
         )
         return _reply({"body": body})
 
@@ -238,23 +238,22 @@ def _payments(control: Blueprint, simulator: Simulator) -> None:
             return _reply(_shown(payment))
 
 
-def _event(simulator: Simulator, command: AnyEvent) -> dict[str, Any]:
+def _event(
+    simulator: Simulator, command: AnyEvent, payment: Payment | None, version: Version
+) -> dict[str, Any]:
     """The event's body; its status is the last part of the event's name."""
     status = command.event.partition(".")[2]
     if command.event.startswith("payout."):
-        now = chapa_time(simulator.clock())
-        times = {"created_at": now, "updated_at": now}
-        body = {"event": command.event, **events.PAYOUT, "status": status, **times}
-    elif command.tx_ref is None:
+        body = simulator.payout_body(command.event, status, version)
+    elif payment is None:
         raise MissingError("an event about a payment needs its tx_ref")
     else:
-        payment = _find(simulator, command.tx_ref)
-        body = simulator.event_body(payment, command.event, status)
+        body = simulator.event_body(version, payment, command.event, status)
     return {**body, **command.overrides}
 
 
 def _find(simulator: Simulator, tx_ref: str) -> Payment:
-    if payment := simulator.find(tx_ref):
+    if payment := simulator.find(tx_ref) or simulator.by_reference(tx_ref):
         return payment
     raise MissingError(f"no payment with the tx_ref {tx_ref}")
 
@@ -271,15 +270,16 @@ def _reply(body: dict[str, Any], code: int = 200) -> Response:
 def _shown(payment: Payment) -> dict[str, Any]:
     return {
         "tx_ref": payment.tx_ref,
+        "version": payment.version,
         "mode": payment.mode,
         "status": payment.status,
-        "amount": events.two_places(payment.amount),
+        "amount": two_places(payment.amount),
         "currency": payment.currency,
         "reference": payment.reference,
         "token": payment.token,
         "cancelled": payment.cancelled,
         "failures": payment.failures,
-        "expires_at": chapa_time(payment.expires_at),
+        "expires_at": moment(payment.expires_at),
         "callback_url": payment.callback_url,
         "return_url": payment.return_url,
         "customization": payment.customization,
@@ -292,7 +292,7 @@ def _shown_refund(refund: Refund) -> dict[str, Any]:
     return {
         "ref_id": refund.ref_id,
         "merchant_reference": refund.merchant_reference,
-        "amount": events.two_places(refund.amount),
+        "amount": two_places(refund.amount),
         "status": refund.status,
         "checks": refund.checks,
     }

@@ -1,33 +1,44 @@
-"""Webhook bodies and their signatures."""
+"""What the webhooks and callbacks of both versions share."""
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from payments.chapa.signature import sign
 from sandbox.chapa.faults import Forgery
 
-type Signing = Literal["both", "constant_only", "wrong_payload", "custom"]
-type Shape = Literal[
-    "flat", "wrapped", "trx_ref", "merchant_reference", "payment_event", "no_event"
+type What = Literal[
+    "success",
+    "failed",
+    "cancelled",
+    "closed",
+    "incomplete",
+    "partly_refunded",
+    "refunded",
+    "refund_failed",
+    "reversed",
 ]
+"""What happened to a payment. `cancelled`: by the customer; `closed`: by the merchant's call."""
+
+JSON = {"Content-Type": "application/json"}
 
 
-def shaped(body: Mapping[str, Any], shape: Shape) -> Mapping[str, Any]:
-    """The same event in another shape that integrators have met."""
-    match shape:
-        case "wrapped":
-            rest = {name: value for name, value in body.items() if name != "event"}
-            return {"event": body.get("event"), "data": rest}
-        case "trx_ref" | "merchant_reference":
-            return {shape if name == "tx_ref" else name: value for name, value in body.items()}
-        case "payment_event":
-            return {**body, "event": str(body.get("event")).replace("charge.", "payment.")}
-        case "no_event":
-            return {name: value for name, value in body.items() if name != "event"}
-        case "flat":
-            return body
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request that Chapa makes."""
+
+    method: str
+    url: str
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def with_query(url: str, values: dict[str, str]) -> str:
+    parts = urlsplit(url)
+    query = "&".join(text for text in (parts.query, urlencode(values)) if text)
+    return urlunsplit(parts._replace(query=query))
 
 
 def encode(body: Mapping[str, Any], style: Literal["php", "utf8"]) -> bytes:
@@ -37,23 +48,10 @@ def encode(body: Mapping[str, Any], style: Literal["php", "utf8"]) -> bytes:
     return json.dumps(body, separators=(",", ":")).replace("/", "\\/").encode()
 
 
-def two_places(amount: Decimal) -> str:
-    return f"{amount:.2f}"
-
-
-def signature_headers(body: bytes, key: str, signing: Signing) -> dict[str, str]:
-    """`chapa-signature` of a standard webhook is the key signed with itself: a constant."""
-    constant = {"chapa-signature": sign(key.encode(), key)}
-    match signing:
-        case "both":
-            return {**constant, "x-chapa-signature": sign(body, key)}
-        case "constant_only":
-            return constant
-        case "wrong_payload":
-            respaced = json.dumps(json.loads(body)).encode()
-            return {**constant, "x-chapa-signature": sign(respaced, key)}
-        case "custom":
-            return {"chapa-signature": sign(body, key)}
+def wrapped(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same event with everything but its name in `data`."""
+    rest = {name: value for name, value in body.items() if name != "event"}
+    return {"event": body.get("event"), "data": rest}
 
 
 def forged_headers(
@@ -74,18 +72,3 @@ def forged_headers(
         case "other_body":
             value = sign(body + b" ", key)
     return {"chapa-signature": value, "x-chapa-signature": value}
-
-
-PAYOUT: dict[str, Any] = {
-    "type": "Payout",
-    "account_name": "Abebe Bikila",
-    "account_number": "1000123456789",
-    "bank_id": 946,
-    "bank_name": "Commercial Bank of Ethiopia (CBE)",
-    "amount": "100.00",
-    "charge": "0.00",
-    "currency": "ETB",
-    "reference": "payout-1",
-    "chapa_reference": "APpayout0001",
-    "bank_reference": "FT0000000001",
-}

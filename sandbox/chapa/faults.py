@@ -11,7 +11,18 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 type Call = Literal[
-    "initialize", "verify", "cancel", "refund", "refund_verify", "webhook", "callback"
+    "initialize",
+    "verify",
+    "cancel",
+    "refund",
+    "refund_verify",
+    "list",
+    "refund_list",
+    "timeline",
+    "banks",
+    "currencies",
+    "webhook",
+    "callback",
 ]
 type Forgery = Literal["random", "constant", "api_key", "uppercase", "other_body", "missing"]
 type Kind = Literal[

@@ -4,10 +4,12 @@ import io
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import override
+from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
+from werkzeug.test import Client
 
 from sandbox.chapa.app import create_app
 from sandbox.chapa.faults import DroppedError
@@ -34,7 +36,7 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__()
-        self._app = create_app(simulator)
+        self._client = Client(create_app(simulator), use_cookies=False)
 
     @override
     def send(
@@ -47,8 +49,9 @@ class Adapter(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         try:
-            response = self._app.test_client().open(
-                request.url or "/",
+            response = self._client.open(
+                request.path_url,
+                base_url=urljoin(request.url or BASE_URL, "/"),
                 method=request.method,
                 headers=dict(request.headers),
                 data=request.body or b"",

@@ -19,7 +19,7 @@ class Entry:
     """One call received, or one attempt to send a webhook or callback.
 
     `status` is the HTTP status of the response, None without one; `error` names the exception of
-    a failed attempt.
+    a failed attempt. `version` is the version of the API, v1 or v2.
     """
 
     number: int
@@ -32,6 +32,7 @@ class Entry:
     faults: list[str] = field(default_factory=list)
     status: int | None = None
     error: str | None = None
+    version: str | None = None
 
 
 class Journal:
@@ -60,6 +61,7 @@ class Journal:
         url: str,
         body: bytes,
         faults: Iterable[str] = (),
+        version: str | None = None,
     ) -> Entry:
         text = body.decode(errors="replace")
         with self._lock:
@@ -72,6 +74,7 @@ class Journal:
                 self._redacted(url),
                 self._redacted(text)[:BODY_LENGTH],
                 list(faults),
+                version=version,
             )
             self._entries.append(entry)
             return entry

@@ -24,6 +24,7 @@ class Message:
     headers: dict[str, str] = field(repr=False)
     body: bytes
     faults: tuple[str, ...] = ()
+    version: str | None = None
 
 
 type Send = Callable[[Message, float], int]
@@ -60,12 +61,19 @@ class Outbox:
     """Waiting deliveries, in the order in which they were added."""
 
     def __init__(
-        self, journal: Journal, clock: Clock, send: Send, settings: Callable[[], Settings]
+        self,
+        journal: Journal,
+        clock: Clock,
+        send: Send,
+        settings: Callable[[], Settings],
+        prepare: Callable[[], object],
     ) -> None:
+        """`prepare` is called before messages are taken; it may put some."""
         self._journal = journal
         self._clock = clock
         self._send = send
         self._settings = settings
+        self._prepare = prepare
         self._changed = threading.Condition()
         self._waiting: list[Delivery] = []
         self._clearings = 0
@@ -89,6 +97,7 @@ class Outbox:
 
     def deliver_due(self) -> list[int | None]:
         """Attempt each due delivery once, in order; returns the HTTP statuses."""
+        self._prepare()
         codes = []
         now = self._clock()
         while delivery := self._take(now):
@@ -111,6 +120,7 @@ class Outbox:
             url=message.url,
             body=message.body,
             faults=message.faults,
+            version=message.version,
         )
         try:
             entry.status = self._send(message, settings.send_timeout)
@@ -147,6 +157,7 @@ class Outbox:
 
     def take_or_wait(self, seconds: float) -> Delivery | None:
         """The next due delivery; waits up to `seconds`, then None."""
+        self._prepare()
         if delivery := self._take(self._clock()):
             return delivery
         with self._changed:

@@ -1,6 +1,6 @@
-"""Settings of the simulator: switches for contested points of Chapa's API, and a few numbers.
+"""Settings of the simulator: switches for contested points of Chapa's APIs, and a few numbers.
 
-The first value of a switch is its default. `README.md` says how sure each default is.
+The first value of a switch is its default. `README.md` says what each value means.
 """
 
 from typing import Any, Literal, Self
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Switches(BaseModel):
-    """One field for each contested point."""
+    """One field for each contested point of v1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,6 +53,46 @@ class Switches(BaseModel):
     refund_ends: Literal["refunded", "reversed"] = "refunded"
 
 
+class SwitchesV2(BaseModel):
+    """One field for each contested point of v2."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key_platform: Literal["checked", "ignored"] = "checked"
+    create_answer: Literal["url", "chapa_reference", "reference"] = "url"
+    checkout_path: Literal["hosted", "payment"] = "hosted"
+    expires_at: Literal["present", "absent"] = "present"
+    long_reference: Literal["fails", "accepted", "refused"] = "fails"
+    odd_reference: Literal["refused", "fails", "accepted"] = "refused"
+    amount_type: Literal["integer", "any"] = "integer"
+    smallest_amount: Literal["accepted", "refused"] = "accepted"
+    duplicate_reference: Literal["400", "409"] = "400"
+    idempotency_key: Literal["ignored", "replayed", "replayed_or_409"] = "ignored"
+    error_details: Literal["null", "fields"] = "null"
+    error_message: Literal["text", "object"] = "text"
+    validation_code: Literal["400", "422"] = "400"
+    verify_by: Literal["both", "chapa_reference", "merchant_reference"] = "both"
+    verify_unpaid: Literal["pending", "404"] = "pending"
+    verify_unknown: Literal["404", "400", "500"] = "404"
+    status_case: Literal["lower", "upper"] = "lower"
+    verify_amounts: Literal["number", "string", "decimal"] = "number"
+    verify_reference: Literal["sent", "empty_while_pending", "misspelt"] = "sent"
+    verify_mode: Literal["absent", "present", "wrong"] = "absent"
+    after_failure: Literal["open", "closed"] = "open"
+    link_end: Literal["incomplete", "cancelled", "pending", "payable"] = "incomplete"
+    list_by_reference: Literal["attempted", "always", "never"] = "attempted"
+    refund_result: Literal["success", "immediate", "failed"] = "success"
+    refund_by: Literal["chapa_reference", "merchant_reference"] = "chapa_reference"
+    refund_event: Literal["payment", "refund", "none"] = "payment"
+    webhook_signature: Literal["payload", "constant", "both_names", "prefixed"] = "payload"
+    signing_key: Literal["webhook_secret", "api_key"] = "webhook_secret"
+    webhook_amounts: Literal["string", "number", "decimal"] = "string"
+    webhook_shape: Literal["flat", "wrapped"] = "flat"
+    webhook_body: Literal["utf8", "php"] = "utf8"
+    callback: Literal["get", "post", "none"] = "get"
+    return_url: Literal["unchanged", "appended", "escaped"] = "unchanged"
+
+
 class Settings(BaseModel):
     """All values can be changed while the simulator runs."""
 
@@ -60,6 +100,8 @@ class Settings(BaseModel):
 
     webhook_url: str | None = Field(default=None, pattern=r"^https?://")
     webhook_secret: str | None = Field(default=None, min_length=1, repr=False)
+    webhook_secret_v2: str | None = Field(default=None, min_length=1, repr=False)
+    """Signs the webhooks of v2; without it `webhook_secret` does."""
     retry_seconds: float = Field(default=600, gt=0, allow_inf_nan=False)
     webhook_attempts: int = Field(default=10, ge=1)
     send_timeout: float = Field(default=10, gt=0, le=60)
@@ -67,6 +109,7 @@ class Settings(BaseModel):
     refund_checks: int = Field(default=2, ge=0)
     """The number of the check that finds a refund final; 0: only the control API moves it."""
     switches: Switches = Switches()
+    switches_v2: SwitchesV2 = SwitchesV2()
 
     @model_validator(mode="after")
     def _webhooks_can_be_signed(self) -> Self:
@@ -74,15 +117,21 @@ class Settings(BaseModel):
             raise ValueError("webhook_url needs a webhook_secret to sign with")
         return self
 
+    @property
+    def secrets(self) -> list[str]:
+        return [secret for secret in (self.webhook_secret, self.webhook_secret_v2) if secret]
+
     def changed(self, changes: dict[str, Any]) -> Self:
         """A copy with some values replaced; switches that are not given keep their values."""
         merged = {**self.model_dump(), **changes}
-        if isinstance(changes.get("switches"), dict):
-            merged["switches"] = {**self.switches.model_dump(), **changes["switches"]}
+        for name in ("switches", "switches_v2"):
+            if isinstance(changes.get(name), dict):
+                merged[name] = {**getattr(self, name).model_dump(), **changes[name]}
         return type(self).model_validate(merged)
 
     def shown(self) -> dict[str, Any]:
-        """The settings without the secret; `webhook_secret_is_set` replaces it."""
-        shown = self.model_dump(exclude={"webhook_secret"})
+        """The settings without the secrets; `…_is_set` replaces each."""
+        shown = self.model_dump(exclude={"webhook_secret", "webhook_secret_v2"})
         shown["webhook_secret_is_set"] = self.webhook_secret is not None
+        shown["webhook_secret_v2_is_set"] = self.webhook_secret_v2 is not None
         return shown

@@ -1,120 +1,68 @@
-"""Chapa's state, and everything that can happen to a payment or a refund.
-
-A payment is `unpaid` until the first attempt to pay. All times are UTC.
-"""
+"""Chapa's state, and everything that can happen to a payment or a refund, without wire forms."""
 
 import copy
 import random
 import string
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Literal
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from decimal import Decimal
+from typing import Any, Protocol
 
-from sandbox.chapa import events
-from sandbox.chapa.faults import CALLBACK, SUCCESS_ONLY, WEBHOOK, Fault, Faults, Forgery
+from sandbox.chapa import events, wire_v1, wire_v2
+from sandbox.chapa.events import Request, What
+from sandbox.chapa.faults import CALLBACK, SUCCESS_ONLY, WEBHOOK, Call, Fault, Faults, Forgery
 from sandbox.chapa.journal import Journal
-from sandbox.chapa.outbox import Clock, Delivery, Message, Outbox, Send, send_over_http
+from sandbox.chapa.outbox import Clock, Message, Outbox, Send, send_over_http
+from sandbox.chapa.records import Account, Mode, Payment, Refund, RefundStatus, Status, Version
 from sandbox.chapa.settings import Settings
 
-type Mode = Literal["test", "live"]
-type Status = Literal["unpaid", "pending", "success", "failed", "refunded", "reversed"]
-type RefundStatus = Literal["initiated", "processing", "refunded", "reversed"]
-
 ALPHANUMERIC = string.ascii_letters + string.digits
-CHARGE_RATE = Decimal("0.035")
-RETRIES = 10
 HELD_AT_ONCE = 64
-FAILED = "failed/cancelled"
-CENT = Decimal("0.01")
 
 
 class NotNowError(Exception):
     """The state of the payment does not allow this."""
 
 
-@dataclass
-class Refund:
-    ref_id: str
-    tx_ref: str
-    payment_reference: str
-    merchant_reference: str | None
-    amount: Decimal
-    currency: str
-    reason: str | None
-    meta: Any
-    created_at: datetime
-    updated_at: datetime
-    status: RefundStatus = "initiated"
-    checks: int = 0
+class Wire(Protocol):
+    """How a version writes webhooks and callbacks: `wire_v1`, `wire_v2`."""
+
+    FAILED: tuple[str, str]
+
+    def names(self, what: What, settings: Settings, /) -> tuple[str, str] | None: ...
+    def body(
+        self,
+        payment: Payment,
+        event: str,
+        status: str,
+        settings: Settings,
+        refund: Refund | None = None,
+        /,
+    ) -> dict[str, Any]: ...
+    def payout(self, event: str, status: str, mode: Mode, now: datetime, /) -> dict[str, Any]: ...
+    def encoded(self, event: dict[str, Any], settings: Settings, /) -> bytes: ...
+    def signatures(self, raw: bytes, key: str, settings: Settings, /) -> dict[str, str]: ...
+    def callback(
+        self, payment: Payment, url: str, status: str, settings: Settings, /
+    ) -> Request | None: ...
+    def return_url(self, payment: Payment, url: str, settings: Settings, /) -> str: ...
 
 
-@dataclass
-class Payment:
-    tx_ref: str
-    mode: Mode
-    api_key: str = field(repr=False)
-    token: str
-    reference: str
-    amount: Decimal
-    currency: str
-    created_at: datetime
-    updated_at: datetime
-    expires_at: datetime
-    first_name: str | None = None
-    last_name: str | None = None
-    email: str | None = None
-    phone_number: str | None = None
-    callback_url: str | None = None
-    return_url: str | None = None
-    title: str | None = None
-    description: str | None = None
-    logo: str | None = None
-    meta: Any = None
-    status: Status = "unpaid"
-    cancelled: bool = False
-    failures: int = 0
-    hidden_checks: int = 0
-    hidden_until: datetime | None = None
-    refunds: list[Refund] = field(default_factory=list)
+WIRES: dict[Version, Wire] = {"v1": wire_v1, "v2": wire_v2}
 
-    @property
-    def customization(self) -> dict[str, str | None]:
-        return {"title": self.title, "description": self.description, "logo": self.logo}
-
-    @property
-    def method(self) -> str | None:
-        if self.status == "unpaid":
-            return None
-        return "test" if self.mode == "test" else "telebirr"
-
-    @property
-    def charge(self) -> Decimal:
-        return (self.amount * CHARGE_RATE).quantize(CENT, ROUND_HALF_UP)
-
-    @property
-    def paid(self) -> bool:
-        return self.status in ("success", "refunded", "reversed")
-
-    @property
-    def refundable(self) -> Decimal:
-        taken = sum((r.amount for r in self.refunds if r.status != "reversed"), Decimal(0))
-        return self.amount - taken
-
-    def closed(self, now: datetime) -> str | None:
-        """Why the link can no longer be paid; None while it can."""
-        if self.paid:
-            return "paid"
-        if self.cancelled:
-            return "cancelled"
-        if now >= self.expires_at:
-            return "expired"
-        if self.failures > RETRIES:
-            return "failed too often"
-        return None
+STATE = (
+    "payments",
+    "refunds",
+    "answers",
+    "_by_token",
+    "_by_reference",
+    "_timelines",
+    "_running",
+    "_next_end",
+    "settings",
+)
+"""All state of a simulator except the faults, the outbox and the journal."""
 
 
 class Simulator:
@@ -147,7 +95,7 @@ class Simulator:
         self._holding = threading.BoundedSemaphore(HELD_AT_ONCE)
         self.faults = Faults(self._random)
         self.journal = Journal()
-        self.outbox = Outbox(self.journal, clock, send, lambda: self.settings)
+        self.outbox = Outbox(self.journal, clock, send, lambda: self.settings, self.end_links)
         self.reset()
         for key in self.api_keys:
             self.journal.hide(key)
@@ -155,50 +103,43 @@ class Simulator:
     def reset(self) -> None:
         """Delete all state and restore the first settings."""
         with self.lock:
-            self.payments: dict[tuple[Mode, str], Payment] = {}
+            self.payments: dict[tuple[Account, str], Payment] = {}
             self.refunds: dict[str, Refund] = {}
+            self.answers: dict[tuple[Account, Call, str], tuple[bytes, dict[str, Any]]] = {}
+            """Requests and answers by `Idempotency-Key`."""
             self._by_token: dict[str, Payment] = {}
             self._by_reference: dict[str, Payment] = {}
+            self._timelines: dict[str, list[tuple[datetime, str]]] = {}
+            self._running: dict[str, Payment] = {}
+            """Payments of v2 whose link has not ended, by token."""
+            self._next_end: datetime | None = None
             self.settings = self.first_settings
             self.faults.forget()
             self.outbox.clear()
             self.journal.clear()
-            if self.settings.webhook_secret:
-                self.journal.hide(self.settings.webhook_secret)
+            for secret in self.settings.secrets:
+                self.journal.hide(secret)
 
     def remember(self) -> object:
         """A copy of all state except the outbox and the journal."""
         with self.lock:
-            return copy.deepcopy(
-                (
-                    self.payments,
-                    self.refunds,
-                    self._by_token,
-                    self._by_reference,
-                    self.settings,
-                    self._random.getstate(),
-                )
-            )
+            state = {name: getattr(self, name) for name in STATE}
+            return copy.deepcopy((state, self._random.getstate()))
 
     def return_to(self, state: Any) -> None:
         """Restore a state that `remember` returned; needs a random generator that can be set."""
         self.reset()
         with self.lock:
-            (
-                self.payments,
-                self.refunds,
-                self._by_token,
-                self._by_reference,
-                self.settings,
-                randomness,
-            ) = copy.deepcopy(state)
+            values, randomness = copy.deepcopy(state)
+            for name, value in values.items():
+                setattr(self, name, value)
             self._random.setstate(randomness)
 
     def change_settings(self, changes: dict[str, Any]) -> None:
         with self.lock:
             self.settings = self.settings.changed(changes)
-            if self.settings.webhook_secret:
-                self.journal.hide(self.settings.webhook_secret)
+            for secret in self.settings.secrets:
+                self.journal.hide(secret)
 
     def hold(self, seconds: float) -> None:
         """Wait, unless `HELD_AT_ONCE` callers already wait: threads must not pile up."""
@@ -221,33 +162,64 @@ class Simulator:
     def characters(self, count: int) -> str:
         return "".join(self._random.choices(ALPHANUMERIC, k=count))
 
-    def open(self, payment: dict[str, Any], mode: Mode, api_key: str) -> Payment | None:
+    def open(self, account: Account, payment: dict[str, Any], api_key: str) -> Payment | None:
         """A new payment; None when its tx_ref has been used before."""
+        version, mode = account
         with self.lock:
-            others = self.find(payment["tx_ref"])
-            if self.settings.switches.duplicate_tx_ref == "per_mode":
-                others = self.find(payment["tx_ref"], mode)
-            if others:
+            tx_ref = payment.get("tx_ref")
+            across_modes = version == "v1" and self.settings.switches.duplicate_tx_ref != "per_mode"
+            if tx_ref and self.find(tx_ref, None if across_modes else mode, version):
                 return None
+            reference, token = self._references(account)
             now = self.clock()
             opened = Payment(
-                **payment,
-                mode=mode,
+                **{**payment, "tx_ref": tx_ref or reference},
+                account=account,
                 api_key=api_key,
-                token=self.characters(45),
-                reference="AP" + self.characters(10),
+                token=token,
+                reference=reference,
                 created_at=now,
                 updated_at=now,
                 expires_at=now + timedelta(minutes=self.settings.link_minutes),
             )
-            self.payments[mode, opened.tx_ref] = opened
+            self.payments[account, opened.tx_ref] = opened
             self._by_token[opened.token] = opened
             self._by_reference[opened.reference] = opened
+            self._timelines[opened.reference] = [(now, opened.status)]
+            if version == "v2":
+                self._running[opened.token] = opened
+                self._next_end = min(self._next_end or opened.expires_at, opened.expires_at)
             return opened
 
-    def find(self, tx_ref: str, mode: Mode | None = None) -> Payment | None:
+    def _references(self, account: Account) -> tuple[str, str]:
+        """Chapa's reference, and the token in the page's address; in v2 they are the same."""
+        version, mode = account
+        if version == "v1":
+            token = self.characters(45)
+            return "AP" + self.characters(10), token
+        prefix = "TEST" if mode == "test" else ""
+        first, last = self._random.choices(string.ascii_letters, k=2)
+        digits = self._random.randrange(10**8)
+        reference = f"{prefix}{first.upper()}{digits:08}{last.lower()}"
+        return reference, reference
+
+    def find(
+        self, tx_ref: str, mode: Mode | None = None, version: Version | None = None
+    ) -> Payment | None:
+        """The payment with this reference of the merchant; of v1, when both versions have one."""
+        versions: tuple[Version, ...] = (version,) if version else ("v1", "v2")
         modes: tuple[Mode, ...] = (mode,) if mode else ("test", "live")
-        return next((self.payments[m, tx_ref] for m in modes if (m, tx_ref) in self.payments), None)
+        keys = (((v, m), tx_ref) for v in versions for m in modes)
+        return next((self.payments[key] for key in keys if key in self.payments), None)
+
+    def of(self, account: Account) -> list[Payment]:
+        """The payments that a key sees, oldest first."""
+        with self.lock:
+            return [payment for payment in self.payments.values() if payment.account == account]
+
+    def timeline(self, payment: Payment) -> list[tuple[datetime, str]]:
+        """When the payment got each status."""
+        return self._timelines[payment.reference]
 
     def by_token(self, token: str) -> Payment | None:
         return self._by_token.get(token)
@@ -283,31 +255,53 @@ class Simulator:
             payment.currency = currency or payment.currency
             self._move(payment, "success")
             if webhook:
-                self._send_webhook(payment, "charge.success", "success")
+                self._send_webhook(payment, "success")
                 self._send_callback(payment, "success")
 
     def fail(self, payment: Payment, *, webhook: bool = True) -> None:
-        """An attempt fails; the link stays open for the next one."""
+        """An attempt fails; the link stays open for the next one, unless v2 is switched."""
         with self.lock:
             self._require_open(payment)
             payment.failures += 1
-            self._give_up(
-                payment, webhook=webhook and self.settings.switches.failed_event == "sent"
-            )
+            if payment.version == "v2" and self.settings.switches_v2.after_failure == "closed":
+                payment.retries = 0
+            self._give_up(payment, "failed", webhook=webhook)
 
     def cancel(self, payment: Payment, *, by_merchant: bool = False, webhook: bool = True) -> None:
-        """Close the link for good, for the customer or through the API."""
+        """Close the link for good, for the customer or, in v1, through the API."""
         with self.lock:
             self._require_open(payment)
             payment.cancelled = True
-            switches = self.settings.switches
-            event = switches.cancel_event if by_merchant else switches.failed_event
-            self._give_up(payment, webhook=webhook and event == "sent")
+            self._give_up(payment, "closed" if by_merchant else "cancelled", webhook=webhook)
 
     def expire(self, payment: Payment) -> None:
         """The link expires now."""
         with self.lock:
             payment.expires_at = min(payment.expires_at, self.clock())
+            self._next_end = payment.expires_at
+            self.end_links()
+
+    def closed(self, payment: Payment) -> str | None:
+        """Why the link can no longer be paid; None while it can."""
+        self.end_links()
+        return payment.closed(self.clock())
+
+    def end_links(self) -> None:
+        """End the links of v2 whose time is over. Chapa reports that end in v2 only."""
+        with self.lock:
+            now = self.clock()
+            if self._next_end is None or now < self._next_end:
+                return
+            for payment in [p for p in self._running.values() if now >= p.expires_at]:
+                del self._running[payment.token]
+                end = self.settings.switches_v2.link_end
+                if end == "payable":
+                    payment.payable_late = True
+                elif end != "pending" and payment.status in ("unpaid", "pending"):
+                    payment.timed_out = True
+                    payment.cancelled = end == "cancelled"
+                    self._give_up(payment, end, webhook=True)
+            self._next_end = min((p.expires_at for p in self._running.values()), default=None)
 
     def reverse(self, payment: Payment, *, webhook: bool = True) -> None:
         with self.lock:
@@ -315,7 +309,7 @@ class Simulator:
                 raise NotNowError("the payment is not paid")
             self._move(payment, "reversed")
             if webhook:
-                self._send_webhook(payment, "charge.reversed", "reversed")
+                self._send_webhook(payment, "reversed")
 
     def refund(
         self,
@@ -329,7 +323,8 @@ class Simulator:
         with self.lock:
             now = self.clock()
             refund = Refund(
-                ref_id=self._refund_id(),
+                ref_id=self._refund_id(payment.version),
+                account=payment.account,
                 tx_ref=payment.tx_ref,
                 payment_reference=payment.reference,
                 merchant_reference=reference,
@@ -344,15 +339,20 @@ class Simulator:
             payment.refunds.append(refund)
             return refund
 
-    def _refund_id(self) -> str:
+    def _refund_id(self, version: Version) -> str:
+        if version == "v2":
+            return "RFND" + self.characters(10)
         if self.settings.switches.refund_handle == "number":
             return str(self._random.randrange(10**9, 10**10))
         return "RF" + self.characters(10)
 
-    def refund_by(self, reference: str) -> Refund | None:
+    def refund_by(self, reference: str, version: Version | None = None) -> Refund | None:
         """Find by Chapa's `ref_id` or by the merchant's own reference."""
-        by_merchant = (r for r in self.refunds.values() if r.merchant_reference == reference)
-        return self.refunds.get(reference) or next(by_merchant, None)
+        for refund in self.refunds.values():
+            names = (refund.ref_id, refund.merchant_reference)
+            if reference in names and version in (None, refund.account[0]):
+                return refund
+        return None
 
     def check_refund(self, refund: Refund) -> None:
         """Count a check by the merchant; a refund moves with each check until it is final."""
@@ -361,7 +361,12 @@ class Simulator:
             if refund.status in ("refunded", "reversed") or not self.settings.refund_checks:
                 return
             final = refund.checks >= self.settings.refund_checks
-            self.move_refund(refund, self.settings.switches.refund_ends if final else "processing")
+            self.move_refund(refund, self._refund_end(refund) if final else "processing")
+
+    def _refund_end(self, refund: Refund) -> RefundStatus:
+        if refund.account[0] == "v1":
+            return self.settings.switches.refund_ends
+        return "reversed" if self.settings.switches_v2.refund_result == "failed" else "refunded"
 
     def move_refund(self, refund: Refund, status: RefundStatus, *, webhook: bool = True) -> None:
         with self.lock:
@@ -371,16 +376,13 @@ class Simulator:
             refund.updated_at = self.clock()
             payment = self._by_reference[refund.payment_reference]
             refunded = sum(r.amount for r in payment.refunds if r.status == "refunded")
+            full = refunded == payment.amount
             if payment.status in ("success", "refunded"):
-                self._move(payment, "refunded" if refunded == payment.amount else "success")
-            naming = self.settings.switches.refund_event
-            if not webhook or naming == "none":
-                return
-            if naming == "refund" and status in ("refunded", "reversed"):
-                event = "refund.success" if status == "refunded" else "refund.reversed"
-                self._send_webhook(payment, event, status, refund.amount)
-            elif naming == "charge" and status == "refunded":
-                self._send_webhook(payment, "charge.refunded", status, refund.amount)
+                self._move(payment, "refunded" if full else "success")
+            if webhook and status == "refunded":
+                self._send_webhook(payment, "refunded" if full else "partly_refunded", refund)
+            if webhook and status == "reversed":
+                self._send_webhook(payment, "refund_failed", refund)
 
     def is_hidden(self, payment: Payment) -> bool:
         """Whether the fault `early` hides the payment from this verify."""
@@ -391,99 +393,93 @@ class Simulator:
             return payment.hidden_until is not None and self.clock() < payment.hidden_until
 
     def event_body(
-        self, payment: Payment, event: str, status: str, amount: Decimal | None = None
+        self, version: Version, payment: Payment, event: str, status: str
     ) -> dict[str, Any]:
-        return {
-            "event": event,
-            "first_name": payment.first_name,
-            "last_name": payment.last_name,
-            "email": payment.email,
-            "mobile": payment.phone_number,
-            "currency": payment.currency,
-            "amount": events.two_places(payment.amount if amount is None else amount),
-            "charge": events.two_places(payment.charge),
-            "status": status,
-            "mode": payment.mode,
-            "reference": payment.reference,
-            "created_at": chapa_time(payment.created_at),
-            "updated_at": chapa_time(payment.updated_at),
-            "type": "API",
-            "tx_ref": payment.tx_ref,
-            "payment_method": payment.method,
-            "customization": payment.customization,
-            "meta": payment.meta,
-        }
+        return WIRES[version].body(payment, event, status, self.settings)
+
+    def payout_body(self, event: str, status: str, version: Version) -> dict[str, Any]:
+        return WIRES[version].payout(event, status, "test", self.clock())
 
     def send_event(
         self,
+        version: Version,
         body: dict[str, Any],
         *,
         tx_ref: str | None,
         api_key: str = "",
         forged: Forgery | None = None,
         delay: float = 0,
-        after: Delivery | None = None,
-        faults: tuple[str, ...] = (),
-    ) -> Delivery:
+    ) -> None:
         """Put one signed event into the outbox; every attempt sends the same bytes."""
-        message = self._webhook(body, tx_ref, api_key, forged, faults)
-        return self.outbox.put(message, delay=delay, after=after)
+        faults = ("forged",) if forged else ()
+        message = self._webhook(version, body, tx_ref, api_key, forged, faults)
+        self.outbox.put(message, delay=delay)
 
     def _webhook(
         self,
+        version: Version,
         body: dict[str, Any],
         tx_ref: str | None,
         api_key: str,
         forged: Forgery | None,
         faults: tuple[str, ...],
     ) -> Message:
-        switches = self.settings.switches
-        url, secret = self.settings.webhook_url, self.settings.webhook_secret
-        if url is None or secret is None:
+        url, key = self.settings.webhook_url, self._signing_key(version, api_key)
+        if url is None or key is None:
             raise NotNowError("no webhook_url is set")
-        key = api_key if switches.signing_key == "api_key" and api_key else secret
-        raw = events.encode(events.shaped(body, switches.webhook_shape), switches.webhook_body)
+        wire = WIRES[version]
+        raw = wire.encoded(body, self.settings)
         if forged:
             signatures = events.forged_headers(raw, key, api_key, self.characters(45), forged)
         else:
-            signatures = events.signature_headers(raw, key, switches.webhook_signature)
-        headers = {"Content-Type": "application/json", "User-Agent": "Chapa", **signatures}
-        return Message("webhook", tx_ref, "POST", url, headers, raw, faults)
+            signatures = wire.signatures(raw, key, self.settings)
+        headers = {**events.JSON, "User-Agent": "Chapa", **signatures}
+        return Message("webhook", tx_ref, "POST", url, headers, raw, faults, version)
+
+    def _signing_key(self, version: Version, api_key: str) -> str | None:
+        settings = self.settings
+        switches = settings.switches if version == "v1" else settings.switches_v2
+        if switches.signing_key == "api_key" and api_key:
+            return api_key
+        own = settings.webhook_secret_v2 if version == "v2" else None
+        return own or settings.webhook_secret
 
     def _require_open(self, payment: Payment) -> None:
-        if why := payment.closed(self.clock()):
+        if why := self.closed(payment):
             raise NotNowError(f"the link is closed: {why}")
 
     def _move(self, payment: Payment, status: Status) -> None:
         if payment.status != status:
             payment.status = status
             payment.updated_at = self.clock()
+            self._timelines[payment.reference].append((payment.updated_at, status))
 
-    def _give_up(self, payment: Payment, *, webhook: bool) -> None:
+    def _give_up(self, payment: Payment, what: What, *, webhook: bool) -> None:
         self._move(payment, "failed")
         # A second failure changes no status, but it is another event.
         payment.updated_at = self.clock()
         if webhook:
-            self._send_webhook(payment, f"charge.{FAILED}", FAILED)
-            if self.settings.switches.callback_on_failure == "yes":
-                self._send_callback(payment, "failed")
+            self._send_webhook(payment, what)
+            self._send_callback(payment, "failed")
 
-    def _send_webhook(
-        self, payment: Payment, event: str, status: str, amount: Decimal | None = None
-    ) -> None:
-        if self.settings.webhook_url is None:
+    def _send_webhook(self, payment: Payment, what: What, refund: Refund | None = None) -> None:
+        wire = WIRES[payment.version]
+        names = wire.names(what, self.settings)
+        if self.settings.webhook_url is None or names is None:
             return
-        tx_ref, key = payment.tx_ref, payment.api_key
-        kinds = WEBHOOK + SUCCESS_ONLY if event == "charge.success" else WEBHOOK
-        fault = self.faults.take("webhook", tx_ref, kinds)
-        body = self.event_body(payment, event, status, amount)
+        tx_ref = payment.tx_ref
+        fault = self.faults.take(
+            "webhook", tx_ref, WEBHOOK + SUCCESS_ONLY if what == "success" else WEBHOOK
+        )
+        body = wire.body(payment, *names, self.settings, refund)
         forged = fault.signature if fault and fault.kind == "forged" else None
         faults = (fault.kind,) if fault else ()
-        message = self._webhook(body, tx_ref, key, forged, faults)
+        version, key = payment.version, payment.api_key
+        message = self._webhook(version, body, tx_ref, key, forged, faults)
         if fault and fault.kind in ("failed_first", "out_of_order"):
-            failed = {**body, "event": f"charge.{FAILED}", "status": FAILED}
-            failed["updated_at"] = chapa_time(payment.created_at)
-            stale = self._webhook(failed, tx_ref, key, None, faults)
+            failed = wire.body(payment, *wire.FAILED, self.settings)
+            failed["updated_at"] = failed["created_at"]
+            stale = self._webhook(version, failed, tx_ref, key, None, faults)
             in_order = fault.kind == "failed_first"
             first = self.outbox.put(stale if in_order else message)
             # The default of `seconds` is for faults that delay; this one delays only if asked.
@@ -499,20 +495,26 @@ class Simulator:
         self._deliver(message, fault)
 
     def _send_callback(self, payment: Payment, status: str) -> None:
-        style = self.settings.switches.callback
-        if payment.callback_url is None or style == "none":
+        if payment.callback_url is None:
             return
-        name = "tx_ref" if style == "tx_ref_name" else "trx_ref"
-        values = {name: payment.tx_ref, "ref_id": payment.reference, "status": status}
-        url, headers, body = payment.callback_url, {"User-Agent": "Chapa"}, b""
-        if style == "json":
-            headers["Content-Type"] = "application/json"
-            body = events.encode(values, "php")
-        else:
-            url = with_query(url, values)
+        wire = WIRES[payment.version]
+        sent = wire.callback(payment, payment.callback_url, status, self.settings)
+        if sent is None:
+            return
         fault = self.faults.take("callback", payment.tx_ref, CALLBACK)
+        headers = {"User-Agent": "Chapa", **sent.headers}
         faults = (fault.kind,) if fault else ()
-        self._deliver(Message("callback", payment.tx_ref, "GET", url, headers, body, faults), fault)
+        message = Message(
+            "callback",
+            payment.tx_ref,
+            sent.method,
+            sent.url,
+            headers,
+            sent.body,
+            faults,
+            payment.version,
+        )
+        self._deliver(message, fault)
 
     def _deliver(self, message: Message, fault: Fault | None) -> None:
         """Put a message into the outbox, or do with it what the fault says."""
@@ -526,18 +528,9 @@ class Simulator:
                 url=message.url,
                 body=message.body,
                 faults=message.faults,
+                version=message.version,
             )
             return
         delay = fault.seconds if fault and fault.kind == "delayed" else 0
         for _ in range(fault.n if fault and fault.kind == "doubled" else 1):
             self.outbox.put(message, delay=delay)
-
-
-def chapa_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def with_query(url: str, values: dict[str, str]) -> str:
-    parts = urlsplit(url)
-    query = "&".join(text for text in (parts.query, urlencode(values)) if text)
-    return urlunsplit(parts._replace(query=query))

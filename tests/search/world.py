@@ -38,7 +38,7 @@ from payments.usecases.publish import Publisher
 from payments.usecases.reconcile import reconcile
 from payments.usecases.sweep import sweep
 from sandbox.chapa.faults import Call
-from sandbox.chapa.simulator import Payment as PaymentAtChapa
+from sandbox.chapa.records import Payment as PaymentAtChapa
 from sandbox.client import Response
 from tests.faster_moto import rows
 from tests.search.explorer import DONE, Run, Task

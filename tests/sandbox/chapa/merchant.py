@@ -16,7 +16,10 @@ from sandbox.chapa.simulator import Simulator
 
 TEST_KEY = "CHASECK_TEST-abcdefgh12345678"
 LIVE_KEY = "CHASECK-abcdefgh12345678"
+V2_KEY = "CHAPA_TEST_PRIV_abcdefgh12345678"
+V2_LIVE_KEY = "CHAPA_LIVE_PRIV_abcdefgh12345678"
 SECRET = "a webhook secret"
+V2_SECRET = "another webhook secret"
 
 
 class Merchant:
@@ -24,13 +27,14 @@ class Merchant:
         self.session = session
         self.base_url = base_url
         self.control = Control(base_url, session)
+        self.v2 = MerchantV2(self)
 
     def call(
-        self, method: str, path: str, *, key: str = TEST_KEY, **kwargs: Any
+        self, method: str, path: str, *, key: str = TEST_KEY, version: str = "v1", **kwargs: Any
     ) -> requests.Response:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         headers |= kwargs.pop("headers", {})
-        url = f"{self.base_url}/v1{path}"
+        url = f"{self.base_url}/{version}{path}"
         return self.session.request(method, url, headers=headers, **{"timeout": 5, **kwargs})
 
     def initialize(
@@ -66,6 +70,55 @@ class Merchant:
         return str(self.control.pay(tx_ref)["reference"])
 
 
+class MerchantV2:
+    """The calls of v2."""
+
+    def __init__(self, merchant: Merchant) -> None:
+        self._merchant = merchant
+
+    def call(
+        self, method: str, path: str, *, key: str = V2_KEY, **kwargs: Any
+    ) -> requests.Response:
+        return self._merchant.call(method, path, version="v2", key=key, **kwargs)
+
+    def open(
+        self,
+        reference: str = "ref-1",
+        *,
+        key: str = V2_KEY,
+        headers: dict[str, str] | None = None,
+        **fields: Any,
+    ) -> requests.Response:
+        body = {"amount": 10_000, "currency": "ETB", "merchant_reference": reference, **fields}
+        return self.call("POST", "/payments/hosted", key=key, json=body, headers=headers or {})
+
+    def checkout_path(self, reference: str = "ref-1", **fields: Any) -> str:
+        url: str = self.open(reference, **fields).json()["data"]["checkout_url"]
+        return urlsplit(url).path
+
+    def paid(self, reference: str = "ref-1", **fields: Any) -> str:
+        """Open a payment and pay it; returns its Chapa reference."""
+        assert self.open(reference, **fields).status_code == 200
+        return str(self._merchant.control.pay(reference)["reference"])
+
+    def verify(self, reference: str = "ref-1", *, key: str = V2_KEY) -> requests.Response:
+        return self.call("GET", f"/payments/{reference}/verify", key=key)
+
+    def data(self, reference: str = "ref-1") -> dict[str, Any]:
+        return dict(self.verify(reference).json()["data"])
+
+    def listed(self, path: str = "/payments", **params: Any) -> dict[str, Any]:
+        response = self.call("GET", path, params=params)
+        assert response.status_code == 200
+        return dict(response.json()["data"])
+
+    def refund(self, reference: str, **fields: Any) -> requests.Response:
+        return self.call("POST", "/refunds", json={"payment_reference": reference, **fields})
+
+    def refund_verify(self, reference: str) -> requests.Response:
+        return self.call("GET", f"/refunds/{reference}/verify")
+
+
 class LocalMerchant(Merchant):
     """A merchant with its own simulator; `respond` answers webhooks and callbacks."""
 
@@ -74,7 +127,11 @@ class LocalMerchant(Merchant):
         self.respond: Callable[[], int] = lambda: 200
         self.messages: list[Message] = []
         self.simulator = Simulator(
-            Settings(webhook_url="http://shop.local/webhook", webhook_secret=SECRET),
+            Settings(
+                webhook_url="http://shop.local/webhook",
+                webhook_secret=SECRET,
+                webhook_secret_v2=V2_SECRET,
+            ),
             clock=self.clock,
             rng=random.Random(7),
             send=self._receive,
@@ -98,6 +155,11 @@ class LocalMerchant(Merchant):
         return [message for message in self.messages if message.call == "callback"]
 
     @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """Bodies of the webhooks received."""
+        return [json.loads(message.body) for message in self.webhooks]
+
+    @property
     def events(self) -> list[str]:
         """Names of the events received."""
-        return [json.loads(message.body)["event"] for message in self.webhooks]
+        return [body["event"] for body in self.bodies]
