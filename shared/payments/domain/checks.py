@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Outcome
-from payments.domain.decisions import past_its_time, payable
+from payments.domain.decisions import page_is_over_at, past_its_time, payable
 from payments.domain.events import (
     PaymentReview,
     PaymentUnanswered,
@@ -158,10 +158,11 @@ def next_payment_check(payment: Payment, now: int, rules: Rules) -> int | None:
         return payment.lease_until
     if payment.status in OPEN:
         at = now + pause_at(age, rules.check_after)
-        grace_ends = payment.moved_at + rules.pending_grace
-        if payment.status is PaymentStatus.CLOSING and now < grace_ends:
-            return min(at, grace_ends)
-        return at
+        # It is closed as soon as it can be.
+        ends = [] if payment.can_cancel else [page_is_over_at(payment, rules)]
+        if payment.status is PaymentStatus.CLOSING:
+            ends.append(payment.moved_at + rules.pending_grace)
+        return min([at, *(end for end in ends if end > now)])
     if payment.status is PaymentStatus.REVIEW:
         return now + min(rules.unanswered_after, rules.check_after[-1])
     if payment.status is PaymentStatus.CLOSED:

@@ -9,7 +9,8 @@ import responses
 from requests import PreparedRequest
 
 from payments.aws.secrets import SecretStore
-from payments.chapa.v1 import READ_RETRIES, ChapaV1
+from payments.chapa.calls import READ_RETRIES
+from payments.chapa.v1 import ChapaV1
 from payments.domain.answers import Said, Verification
 from payments.domain.records import Order, Payment, Refund
 from payments.errors import ProviderError, ProviderFailed, ProviderRejected, ProviderUnavailable
@@ -79,7 +80,7 @@ class Api:
         self.key = KEY
         self.seconds = 1_000.0
         environment = SETTINGS | {"CHAPA_URL": url} | {k.upper(): v for k, v in settings.items()}
-        secrets = SecretStore(cast("Any", self), "chapa", url, self._clock)
+        secrets = SecretStore(cast("Any", self), "chapa", url, clock=self._clock)
         self.client = ChapaV1(Settings.from_environment(environment), secrets, self._clock)
         self.customer: Mapping[str, str] = {}
         self.payment = PAYMENT

@@ -214,7 +214,7 @@ def test_answer_of_initialize_opens_closes_or_frees_the_payment() -> None:
     assert lost.active_payment == payment(
         P.INITIALIZING, lease_until=NOW, check_at=NOW, reason="timeout"
     )
-    assert decisions.to_close(lost, NOW) == lost.payments
+    assert decisions.to_close(lost, NOW, builders.RULES) == lost.payments
 
 
 @pytest.mark.parametrize("status", P)
@@ -252,17 +252,17 @@ def test_open_payment_is_closed_once_the_order_is_over(
     status: P, order_status: OrderStatus
 ) -> None:
     before = aggregate(status, order_status)
-    assert decisions.to_close(before, EXPIRY) == before.payments
+    assert decisions.to_close(before, EXPIRY, builders.RULES) == before.payments
     abandoned = status in {P.INITIALIZING, P.CLOSING}
     over = order_status is not OrderStatus.PENDING
-    assert bool(decisions.to_close(before, NOW)) is (over or abandoned)
+    assert bool(decisions.to_close(before, NOW, builders.RULES)) is (over or abandoned)
 
 
 @pytest.mark.parametrize(("status", "now"), list(product(builders.ordered(OPEN), [NOW, EXPIRY])))
 def test_leased_payment_is_left_alone_until_its_lease_ends(status: P, now: int) -> None:
     before = decisions.cancel(aggregate(status, lease_until=now + 60))
-    assert decisions.to_close(before, now + 59) == ()
-    assert decisions.to_close(before, now + 60) == before.payments
+    assert decisions.to_close(before, now + 59, builders.RULES) == ()
+    assert decisions.to_close(before, now + 60, builders.RULES) == before.payments
 
 
 def test_lease_has_a_length_and_can_be_released() -> None:
