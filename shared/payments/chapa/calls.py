@@ -267,13 +267,12 @@ def text_of(value: object) -> str | None:
     return text if 0 < len(text) <= 200 and text.isascii() and text.isprintable() else None
 
 
-def log_refusal(call: str, answer: Envelope, words: object, **more: Any) -> None:
+def log_refusal(call: str, words: object, **facts: Any) -> None:
     logger.warning(
         f"{call} refused",
-        http_status=answer.code,
         words=scrub(words) if isinstance(words, str) else "",
         fields=sorted(map(scrub, words)) if isinstance(words, dict) else [],
-        **more,
+        **facts,
     )
 
 

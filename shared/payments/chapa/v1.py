@@ -198,7 +198,7 @@ def _not_paid(answer: Envelope) -> bool:
 
 
 def _refused(call: str, answer: Envelope) -> ProviderError:
-    log_refusal(call, answer, answer.message)
+    log_refusal(call, answer.message, http_status=answer.code)
     if answer.code in REFUSED_CODES:
         return ProviderRejected("refused", provider_message=answer.message)
     # A redirect is not what was agreed, but it is no refusal either.

@@ -386,7 +386,7 @@ def _refused(call: str, answer: Envelope) -> ProviderError:
         if name != "request_id"
     }
     words = complaints or answer.message
-    log_refusal(call, answer, words, **_facts_of_error(answer))
+    log_refusal(call, words, **_facts_of_error(answer))
     code = _code(answer)
     if code in REFUSED or (code not in NOT_FINAL and answer.code in REFUSED_CODES):
         return ProviderRejected("refused", provider_message=words)

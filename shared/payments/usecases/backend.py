@@ -17,7 +17,7 @@ from payments.chapa.v1 import ChapaV1
 from payments.chapa.v2 import ChapaV2
 from payments.domain import checks
 from payments.domain.aggregate import OrderAggregate
-from payments.domain.ids import RandomBytes, is_order_id, order_id_of
+from payments.domain.ids import RandomBytes, is_order_id, order_id_of, refund_reference
 from payments.domain.records import Payment
 from payments.domain.rules import Rules
 from payments.errors import Busy, OrderNotFound, PaymentNotFound, RefundNotFound
@@ -130,6 +130,21 @@ class Backend:
         if aggregate is None or aggregate.payment(tx_ref) is None:
             raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
         return aggregate
+
+    def find_by_reference(self, reference: str) -> tuple[OrderAggregate, str]:
+        """The aggregate and the tx_ref of a payment, found by it or by a reference of its refunds.
+
+        Raises PaymentNotFound.
+        """
+        order_id = order_id_of(reference)
+        aggregate = self.repository.read(order_id) if order_id else None
+        if aggregate is not None:
+            if aggregate.payment(reference) is not None:
+                return aggregate, reference
+            for refund in aggregate.refunds:
+                if reference == refund_reference(refund.refund_id, refund.attempt):
+                    return aggregate, refund.tx_ref
+        raise PaymentNotFound("There is no such payment.", tx_ref=reference)
 
     def find_refund(self, refund_id: str) -> OrderAggregate:
         """The aggregate of a refund. Raises RefundNotFound."""
