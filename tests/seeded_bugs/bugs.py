@@ -272,6 +272,47 @@ BUGS = [
         "    if not user_id:",
         ("tests/functions/test_status.py",),
     ),
+    # Two versions of Chapa.
+    Bug(
+        "amounts of v2 are counted in another unit",
+        "4; one integrator sent birr as santim",
+        f"{CHAPA}v2.py",
+        "UNITS_PER_MINOR = 1\n",
+        "UNITS_PER_MINOR = 100\n",
+        of("chapa/v2"),
+    ),
+    Bug(
+        "an old payment is settled by the version of the current key",
+        "1, 6",
+        f"{USECASES}backend.py",
+        "        return self.providers[payment.provider]",
+        "        return self.current_provider()",
+        ("tests/payments/usecases/test_two_versions.py",),
+    ),
+    Bug(
+        "stock is released while a page that cannot be closed lives on",
+        "3",
+        f"{DOMAIN}decisions.py",
+        "        payment.can_cancel\n        or not rules.hold_until_page_expires\n",
+        "        True\n        or not rules.hold_until_page_expires\n",
+        ("tests/payments/usecases/test_without_cancel.py",),
+    ),
+    Bug(
+        "a payment of v2 is stored as one that can be cancelled",
+        "3",
+        f"{USECASES}initialize.py",
+        "            can_cancel=provider.can_cancel,\n",
+        "",
+        ("tests/payments/usecases/test_without_cancel.py",),
+    ),
+    Bug(
+        "an order ends only with the check that happens to come next",
+        "3",
+        f"{DOMAIN}checks.py",
+        "    checked = replace(checked, check_at=_by_the_end(aggregate.order, checked, now))\n",
+        "",
+        of("domain/checks"),
+    ),
     # Initialize.
     Bug(
         "Chapa is called before the payment is written",
