@@ -20,6 +20,7 @@ from rich.console import Console
 
 from operators import views
 from operators.invariants import overdue, violations
+from operators.provider_check import provider_check as check_provider
 from operators.stack import NoLocalStackError, Stack, use_local
 from payments.aws.items import OWED_LIST, REVIEW_LIST, UNANSWERED_LIST
 from payments.aws.queue import Message
@@ -324,6 +325,15 @@ def audit() -> None:
         }
     )
     if found:
+        raise typer.Exit(REFUSED)
+
+
+@app.command("provider-check")
+def provider_check() -> None:
+    """Try harmless calls with a test key, and show where Chapa answers other than assumed."""
+    rows = check_provider(Session.stack.backend)
+    _print(rows)
+    if any(row["as_assumed"] != "yes" for row in rows):
         raise typer.Exit(REFUSED)
 
 

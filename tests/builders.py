@@ -36,6 +36,7 @@ RULES = Rules(
     unanswered_after=DAY,
     pending_grace=300,
     verify_every=3,
+    hold_until_page_expires=True,
     late_success="reserve",
 )
 SUCCESS = Verification(

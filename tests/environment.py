@@ -5,6 +5,7 @@ SETTINGS = {
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/reconcile",
     "SECRET_ID": "chapa",
     "CHAPA_URL": "http://127.0.0.1:1/v1",
+    "CHAPA_URL_OTHER": "http://127.0.0.1:1/v2",
     "CHECKOUT_HOSTS": "*",
     "CALLBACK_URL": "https://api.shop.example/webhooks/chapa",
     "RETURN_URL": "https://shop.example/thanks",
@@ -18,6 +19,7 @@ SETTINGS = {
     "VERIFY_EVERY_SECONDS": "3",
     "UNANSWERED_AFTER_SECONDS": "86400",
     "PENDING_GRACE_SECONDS": "300",
+    "HOLD_STOCK_UNTIL_PAGE_EXPIRES": "true",
     "REPUBLISH_AFTER_SECONDS": "3600",
     "LATE_SUCCESS_POLICY": "reserve",
 }

@@ -77,7 +77,7 @@ def forgeries(tx_ref: str, secret: str, api_key: str) -> dict[str, Sent]:
         "turned round": good[::-1],
         "zeros": "0" * 64,
         "not hexadecimal": "z" * 64,
-        "with a scheme": f"sha256={good}",
+        "with another scheme": f"sha1={good}",
         "in quotation marks": f'"{good}"',
         "twice in one": good + good,
         "a list": f"{good},{good}",

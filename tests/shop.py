@@ -4,6 +4,7 @@ Clock, randomness and both networks are replaced. Time moves only when a test mo
 """
 
 import json
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,13 +26,14 @@ from payments.aws.queue import Queue
 from payments.aws.repository import Repository
 from payments.aws.secrets import SecretStore
 from payments.chapa import signature
-from payments.chapa.v1 import READ_RETRIES, ChapaV1
+from payments.chapa.calls import READ_RETRIES
+from payments.chapa.keys import V1, V2
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.ids import order_id_of
 from payments.domain.records import Payment
 from payments.domain.states import OrderStatus
 from payments.settings import Settings
-from payments.usecases.backend import Backend
+from payments.usecases.backend import Backend, providers
 from sandbox.chapa.control import Control
 from sandbox.chapa.faults import Call, DroppedError
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
@@ -45,7 +47,13 @@ from tests.template import template
 
 faster_moto.install()
 
-API_KEY = "CHASECK_TEST-0123456789abcdefghij"
+API_KEYS = {
+    V1.provider: "CHASECK_TEST-0123456789abcdefghij",
+    V2.provider: "CHAPA_TEST_PRIV_0123456789abcdefghij",
+}
+CURRENT = V2.provider if os.environ.get("PROVIDER") == "v2" else V1.provider
+"""The version of Chapa's API that opens payments, unless a test says something else."""
+API_KEY = API_KEYS[CURRENT]
 WEBHOOK_SECRET = "the-webhook-secret"
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
@@ -213,7 +221,10 @@ class FakeQueue:
 
 
 class Shop:
-    def __init__(self) -> None:
+    """Both versions of Chapa have a key; `provider` opens payments."""
+
+    def __init__(self, provider: str = CURRENT) -> None:
+        self.provider = provider
         self.clock = ManualClock(START)
         self.random = random.Random(20261122)
         self.slept: list[float] = []
@@ -226,7 +237,7 @@ class Shop:
         self._secrets.create_secret(Name="chapa", SecretString="{}")
         self.set_secret()
         self.simulator = Simulator(
-            api_keys=[API_KEY],
+            api_keys=API_KEYS.values(),
             clock=self.clock,
             rng=random.Random(7),
             send=self._deliver,
@@ -281,17 +292,22 @@ class Shop:
 
     def _backend(self, settings: Settings) -> Backend:
         secrets = SecretStore(
-            self._secrets, "chapa", settings.chapa_url, clock=lambda: self.clock().timestamp()
+            self._secrets,
+            "chapa",
+            settings.chapa_url,
+            settings.chapa_url_other,
+            clock=lambda: self.clock().timestamp(),
         )
-        chapa = ChapaV1(settings, secrets)
-        for prefix in list(chapa.session.adapters):
-            chapa.session.mount(prefix, self.chapa_connection)
+        clients = providers(settings, secrets)
+        for client in clients.values():
+            for prefix in list(client.session.adapters):
+                client.session.mount(prefix, self.chapa_connection)
         return Backend(
             settings=settings,
             rules=settings.rules,
             secrets=secrets,
             repository=Repository(self.dynamodb, "payments", sleep=self._sleep),
-            chapa=chapa,
+            providers=clients,
             queue=Queue(self.messages, settings.queue_url),  # type: ignore[arg-type]
             clock=lambda: self.clock().timestamp(),
             monotonic=lambda: self.clock().timestamp(),
@@ -311,7 +327,9 @@ class Shop:
 
     def set_secret(self, **values: str | None) -> None:
         """Takes effect a minute later, or after `configure`."""
-        secret = {"api_key": API_KEY, "webhook_secret": WEBHOOK_SECRET} | values
+        [other] = [key for name, key in API_KEYS.items() if name != self.provider]
+        secret: dict[str, str | None] = {"api_key": API_KEYS[self.provider], "api_key_other": other}
+        secret |= {"webhook_secret": WEBHOOK_SECRET} | values
         self._secrets.put_secret_value(SecretId="chapa", SecretString=json.dumps(secret))
 
     def throttle_secret(self) -> None:

@@ -25,8 +25,8 @@ RINGS = (
 )
 """Rooms from the inside out. A module imports from its own ring and from inner ones."""
 
-BETWEEN_ADAPTERS = {("chapa.v1", "aws.secrets")}
-"""Chapa's key is in Secrets Manager."""
+BETWEEN_ADAPTERS = {("chapa.calls", "aws.secrets"), ("aws.secrets", "chapa.keys")}
+"""Chapa's keys are in Secrets Manager."""
 
 DOMAIN = ["states", "records", "aggregate", "events", "rules", "refunds", "decisions", "checks"]
 """Modules with the rules import only those before them."""
@@ -35,8 +35,8 @@ IO = {"asyncio", "http", "io", "logging", "os", "pathlib", "random", "socket", "
 # The layer contains urllib3 because of requests; Lambda provides boto3.
 AVAILABLE = {"pydantic", "requests", "aws_lambda_powertools", "urllib3", "boto3", "botocore"}
 USERS = {
-    "requests": {"chapa.v1", "chapa.http"},
-    "urllib3": {"chapa.v1", "chapa.http"},
+    "requests": {"chapa.calls", "chapa.http"},
+    "urllib3": {"chapa.calls", "chapa.http"},
     "boto3": {"aws.items", "usecases.backend", "usecases.publish"},
 }
 
@@ -92,7 +92,7 @@ def test_imports_are_found() -> None:
     assert FUNCTIONS
     assert set().union(*NEEDS.values()) <= MODULES.keys()
     assert "domain.checks" in NEEDS["usecases.backend"]
-    assert "requests" in PACKAGES["chapa.v1"]
+    assert "requests" in PACKAGES["chapa.calls"]
 
 
 def test_module_imports_only_its_own_ring_and_inner_rings() -> None:
@@ -129,7 +129,7 @@ def test_function_imports_no_table_no_chapa_and_only_packages_available_on_lambd
     for name, path in FUNCTIONS.items():
         assert packages(path) <= AVAILABLE - {"requests", "boto3"}, name
         # The table and Chapa are behind the use cases.
-        assert not own(path) & {"chapa.v1", "aws.repository"}, name
+        assert not own(path) & {"chapa.v1", "chapa.v2", "aws.repository"}, name
 
 
 def test_deployed_code_imports_no_other_folder_of_ours() -> None:

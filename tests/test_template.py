@@ -17,7 +17,7 @@ FUNCTIONS = resources("AWS::Serverless::Function")
 ALARMS = resources("AWS::CloudWatch::Alarm")
 QUEUES = resources("AWS::SQS::Queue")
 STACK_NAME = {"Ref": "AWS::StackName"}
-SECRETS = ("api_key", "webhook_secret", "webhook_secret_previous")
+SECRETS = ("api_key", "api_key_other", "webhook_secret", "webhook_secret_previous")
 
 ORDERS = "dynamodb: PutItem Query UpdateItem on Table.Arn"
 KEY = "secretsmanager: GetSecretValue on ProviderSecret.Id"
@@ -49,7 +49,13 @@ ROUTES = {
 }
 JWT = ("JWT", {"Ref": "JwtAuthorizer"})
 COUNTED = ["EventsOverdue", "PaymentReversed", "PaymentReview", "PaymentUnanswered"]
-COUNTED += ["ProviderRefusedKey", "RefundReversed", "RefundReview", "RefundUnanswered"]
+COUNTED += [
+    "ProviderKeyMissing",
+    "ProviderRefusedKey",
+    "RefundReversed",
+    "RefundReview",
+    "RefundUnanswered",
+]
 
 
 FACTS: dict[str, Any] = {

@@ -43,7 +43,8 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     bounded = backend.within(context)
     if event["requestContext"]["http"]["method"] == "GET":
         query = event.get("queryStringParameters") or {}
-        _callback(bounded, query.get("trx_ref") or query.get("tx_ref") or "")
+        given = filter(None, map(query.get, ("trx_ref", "tx_ref", "merchant_reference")))
+        _callback(bounded, next(given, ""))
         return http.respond(202, {"outcome": "noted"})
 
     body = http.raw_body(event)
@@ -74,10 +75,14 @@ def _check_signature(body: bytes, headers: dict[str, str]) -> None:
         raise BadSignature("No header holds an HMAC of this body under the webhook secret.")
 
 
-def _notified(bounded: Backend, note: Notification, tx_ref: str) -> str:
+def _notified(bounded: Backend, note: Notification, reference: str) -> str:
     try:
         try:
-            aggregate = bounded.find(tx_ref)
+            aggregate, tx_ref = bounded.find_by_reference(reference)
+            if tx_ref != reference:
+                # About a refund: its own check finds out.
+                defer(bounded, aggregate, tx_ref, bounded.rules.verify_every, paid_too=True)
+                return "deferred"
             paid_too = not note.says_success
             decision = settle(bounded, aggregate, tx_ref, paid_too=paid_too)
             done = decision.outcome in {Outcome.APPLIED, Outcome.DUPLICATE}
@@ -89,17 +94,17 @@ def _notified(bounded: Backend, note: Notification, tx_ref: str) -> str:
             )
         except Busy:
             # The worker stores the early check when fewer processes write the order.
-            order_id = order_id_of(tx_ref)
+            order_id = order_id_of(reference)
             assert order_id is not None  # noqa: S101 - it was found by it
-            bounded.queue.send(Message(order_id, tx_ref), bounded.rules.verify_every)
+            bounded.queue.send(Message(order_id, reference), bounded.rules.verify_every)
     except PaymentNotFound:
         # Signed, and of our shape, but not in our table: of another shop on the same account, or
         # of a table that was lost.
-        logger.warning("webhook for an unknown payment", tx_ref=tx_ref)
+        logger.warning("webhook for an unknown payment", tx_ref=reference)
         count("UnknownPayment")
         return "ignored"
     except CANNOT_DEFER as error:
-        logger.error("webhook not deferred", tx_ref=tx_ref, kind=type(error).__name__)
+        logger.error("webhook not deferred", tx_ref=reference, kind=type(error).__name__)
         raise NotDeferred("Send this webhook again.", retry_after=RETRY_SECONDS) from None
     return "deferred"
 

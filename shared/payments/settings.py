@@ -15,6 +15,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -66,7 +67,10 @@ class Settings(FromEnvironment):
     table_name: str = Field(min_length=1)
     queue_url: str = Field(min_length=1)
     secret_id: str = Field(min_length=1)
-    chapa_url: str
+    chapa_url: str = ""
+    """Base URL of Chapa's API; empty means the usual one of the key's version."""
+    chapa_url_other: str = ""
+    """The same for the other version, of `api_key_other`."""
     checkout_hosts: Words = Field(min_length=1)
     callback_url: str = ""
     return_url: str = ""
@@ -80,19 +84,28 @@ class Settings(FromEnvironment):
     verify_every_seconds: PositiveInt
     unanswered_after_seconds: PositiveInt
     pending_grace_seconds: NonNegativeInt
+    hold_stock_until_page_expires: bool
     republish_after_seconds: PositiveInt
     late_success_policy: Literal["reserve", "refund", "review"]
 
-    @field_validator("chapa_url")
+    @field_validator("chapa_url", "chapa_url_other")
     @classmethod
-    def _v1_only(cls, url: str) -> str:
-        """Chapa's v2 counts in santim where v1 counts in birr."""
+    def _of_a_version(cls, url: str, info: ValidationInfo) -> str:
         url = url.rstrip("/")
+        if not url:
+            return ""
         if not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
             raise ValueError("must be https, or http on this machine")
-        if not url.endswith("/v1"):
-            raise ValueError("must end in /v1, the only version of Chapa's API supported")
+        if not url.endswith(("/v1", "/v2")):
+            raise ValueError("must end in /v1 or /v2, the versions of Chapa's API")
+        if url[-3:] == str(info.data.get("chapa_url", ""))[-3:]:
+            raise ValueError("must be of another version than CHAPA_URL")
         return url
+
+    @property
+    def chapa_urls(self) -> tuple[str, ...]:
+        """The given ones."""
+        return tuple(filter(None, (self.chapa_url, self.chapa_url_other)))
 
     @property
     def rules(self) -> Rules:
@@ -104,6 +117,7 @@ class Settings(FromEnvironment):
             final_check_after=self.final_check_after_seconds,
             unanswered_after=self.unanswered_after_seconds,
             pending_grace=self.pending_grace_seconds,
+            hold_until_page_expires=self.hold_stock_until_page_expires,
             verify_every=self.verify_every_seconds,
             late_success=self.late_success_policy,
         )

@@ -242,7 +242,7 @@ def test_payment_of_the_other_mode_goes_to_review(shop: Shop, key: str) -> None:
     if key == "live":
         live = "CHASECK-0123456789abcdefghij"
         shop.simulator.api_keys |= {live}
-        shop.set_secret(api_key=live)
+        shop.set_secret(api_key=live, api_key_other="")
         shop.configure(chapa_url="https://api.chapa.co/v1")
     order_id, tx_ref = shop.begun()
     shop.control.add_fault("verify", "wrong_mode", times=None)

@@ -6,8 +6,10 @@ import pytest
 
 from payments.aws.repository import Repository
 from payments.chapa import signature
+from payments.domain.ids import refund_reference
 from payments.domain.states import OrderStatus
 from payments.errors import Busy
+from payments.usecases.refund import RefundDecision, request, resolve
 from tests.forgeries import CONSTANT
 from tests.shop import WEBHOOK_SECRET, Shop, http_event
 
@@ -99,9 +101,51 @@ def test_signed_body_that_names_our_reference_leads_to_a_check(
     assert shop.aggregate(order_id).order.status is OrderStatus.PAID
 
 
+V2 = {
+    "webhook_type": "payment",
+    "mode": "test",
+    "currency": "ETB",
+    "amount": "90000",
+    "chapa_reference": "TESTI89728391f",
+    "meta": {"order_id": "x"},
+    "created_at": "2026-11-22T09:00:00Z",
+    "updated_at": "2026-11-22T09:05:00Z",
+}
+"""What every webhook of v2 has (docs.chapa.global, webhooks)."""
+
+
+@pytest.mark.parametrize("event", ["payment.success", "payment.incomplete", "payment.blocked"])
+def test_webhook_of_v2_leads_to_a_check(shop: Shop, event: str) -> None:
+    order_id, tx_ref = shop.begun()
+    shop.control.pay(tx_ref, webhook=False)
+    response = shop.webhook(V2 | {"event": event, "merchant_reference": tx_ref})
+    assert response.body == {"outcome": "applied"}
+    assert shop.aggregate(order_id).order.status is OrderStatus.PAID
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_webhook_about_a_refund_leads_to_a_check_of_it(shop: Shop, attempt: int) -> None:
+    order_id, tx_ref = shop.paid()
+    refund = request(shop.backend, tx_ref, None, key="ticket-1", reason="Broken cup")
+    if attempt > 1:
+        shop.control.add_fault("refund", "status", status=400)
+        shop.work()
+        resolve(shop.backend, refund.refund_id, RefundDecision.RETRY, by="almaz", reason="again")
+    shop.work()
+    shop.clock.advance(3)
+    event = {"webhook_type": "refund", "event": "payment.fully_refunded"}
+    reference = refund_reference(refund.refund_id, attempt)
+    response = shop.webhook(V2 | event | {"merchant_reference": reference})
+    assert response.body == {"outcome": "deferred"}
+    assert shop.aggregate(order_id).refunds[0].check_at == shop.now + 3
+
+
 @pytest.mark.parametrize(
     "body",
     [
+        V2 | {"event": "payment.success", "merchant_reference": "LINK-2026"},
+        V2 | {"event": "payout.failed", "merchant_reference": None, "webhook_type": "payout"},
+        V2 | {"event": "payment.fully_refunded", "merchant_reference": "b" * 20},
         {"event": "payout.success", "tx_ref": None},
         {"event": "payout.failed/cancelled"},
         {"event": "party.began", "tx_ref": ""},
@@ -167,7 +211,7 @@ def test_callback_has_the_same_response_for_every_reference(shop: Shop, *, broke
         assert ref == tx_ref or shop.dump() == before
 
 
-@pytest.mark.parametrize("name", ["trx_ref", "tx_ref"])
+@pytest.mark.parametrize("name", ["trx_ref", "tx_ref", "merchant_reference"])
 def test_callback_only_schedules_an_early_check(shop: Shop, name: str) -> None:
     order_id, tx_ref = shop.begun()
     shop.control.pay(tx_ref, webhook=False)

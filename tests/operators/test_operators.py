@@ -19,7 +19,7 @@ from payments.domain.states import OrderStatus, PaymentStatus, RefundStatus
 from payments.errors import Busy, ConfigurationError
 from payments.usecases.backend import Backend
 from tests.environment import SETTINGS
-from tests.shop import Shop
+from tests.shop import API_KEYS, Shop
 
 ALMAZ = "arn:aws:iam::123456789012:user/almaz"
 
@@ -407,6 +407,20 @@ def test_audit_finds_violations_broken_items_and_what_waits_for_a_day(shop: Shop
     assert any("ORDER#broken cannot be read" in found for found in audit.data["violations"])
     assert order_id in str(shop.dump())
     assert "violations" in run("audit").out
+
+
+def test_provider_check_prints_rows_and_refuses_a_live_key(shop: Shop, run: Run) -> None:
+    shop.set_secret(api_key=API_KEYS["chapa-v1"], api_key_other="")
+    shop.clock.advance(60)
+    checked = run("provider-check", "--json")
+    assert (checked.code, checked.data[0]["answer"]) == (0, "200 Hosted Link")
+    shop.control.add_fault("cancel", "status", status=404)
+    assert run("provider-check").code == 1
+    shop.configure(chapa_url="", chapa_url_other="")
+    shop.set_secret(api_key="CHASECK-0123456789abcdefghij", api_key_other="")
+    refused = run("provider-check")
+    assert (refused.code, refused.out) == (1, "")
+    assert "a test key only" in refused.err
 
 
 class TestStack:

@@ -13,7 +13,6 @@ WRONG = {
     "TABLE_NAME": [""],
     "QUEUE_URL": [""],
     "SECRET_ID": [""],
-    "CHAPA_URL": ["", "api.chapa.co/v1", "ftp://api.chapa.co/v1"],
     "CHECKOUT_HOSTS": ["", ",", " , "],
     "SHOP_NAME": ["", "a" * 17],
     "ORDER_TTL_SECONDS": ["", "0", "-1", "1.5", "half an hour"],
@@ -25,6 +24,7 @@ WRONG = {
     "LINK_SECONDS": ["0", "an hour"],
     "UNANSWERED_AFTER_SECONDS": ["0", ""],
     "PENDING_GRACE_SECONDS": ["-1", ""],
+    "HOLD_STOCK_UNTIL_PAGE_EXPIRES": ["", "perhaps"],
     "REPUBLISH_AFTER_SECONDS": ["0", ""],
     "LATE_SUCCESS_POLICY": ["", "Reserve", "keep"],
 }
@@ -50,6 +50,7 @@ def test_environment_becomes_settings_and_rules() -> None:
         final_check_after=(3600, 86400),
         unanswered_after=86400,
         pending_grace=300,
+        hold_until_page_expires=True,
         verify_every=3,
         late_success="reserve",
     )
@@ -110,25 +111,38 @@ def test_message_repeats_no_value() -> None:
     assert caught.value.__suppress_context__
 
 
-HTTPS = "https://api.chapa.co/v1"
-LOOPBACK = "http://127.0.0.1:8080/v1"
+HERE = ["http://127.0.0.1:8080/v1", "http://localhost:8080/v2"]
+THERE = ["https://api.chapa.co/v1", "https://api.chapa.co/v1/", "https://api.chapa.global/v2"]
+URLS = ["chapa_url", "chapa_url_other"]
 
 
-@pytest.mark.parametrize("url", [HTTPS, LOOPBACK, "http://localhost:8080/v1", f"{HTTPS}/"])
-def test_chapa_is_called_over_https_or_on_this_machine(url: str) -> None:
-    assert settings(chapa_url=url).chapa_url == url.removesuffix("/")
+@pytest.mark.parametrize("url", [*HERE, *THERE, ""])
+@pytest.mark.parametrize("name", URLS)
+def test_chapa_is_called_over_https_or_on_this_machine(name: str, url: str) -> None:
+    found = settings(**(dict.fromkeys(URLS, "") | {name: url}))
+    assert getattr(found, name) == url.removesuffix("/")
+    assert found.chapa_urls == ((url.removesuffix("/"),) if url else ())
 
 
-NOT_HERE = ["http://api.chapa.co/v1", "http://127.0.0.1.shop.example/v1"]
-NOT_HERE += ["http://localhost.shop.example/v1", "http://10.0.0.1:8080/v1"]
-# Amounts of version 2 are santim: a payment would be wrong by a factor of 100.
-NOT_V1 = ["https://api.chapa.global/v2", "https://api.chapa.co/v2/", "https://api.chapa.co"]
+NOT_HERE = ["http://api.chapa.co/v1", "http://127.0.0.1.shop.example/v1", "api.chapa.co/v1"]
+NOT_HERE += ["http://localhost.shop.example/v2", "http://10.0.0.1:8080/v1", "ftp://api.chapa.co/v1"]
+NO_VERSION = ["https://api.chapa.global/v3", "https://api.chapa.co", "https://api.chapa.co/v1/x"]
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
-    [(url, "https, or http on this") for url in NOT_HERE] + [(url, "/v1") for url in NOT_V1],
+    [(url, "https, or http on this") for url in NOT_HERE] + [(url, "/v1 or") for url in NO_VERSION],
 )
-def test_other_url_of_chapa_is_refused(url: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"CHAPA_URL: .*{message}"):
-        settings(chapa_url=url)
+@pytest.mark.parametrize("name", URLS)
+def test_other_url_of_chapa_is_refused(name: str, url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name.upper()}: .*{message}"):
+        settings(**(dict.fromkeys(URLS, "") | {name: url}))
+
+
+def test_two_urls_of_one_version_are_refused() -> None:
+    urls = {
+        "chapa_url": "https://api.chapa.co/v2",
+        "chapa_url_other": "https://api.chapa.global/v2",
+    }
+    with pytest.raises(ConfigurationError, match=r"^CHAPA_URL_OTHER: .*another version"):
+        settings(**urls)

@@ -124,7 +124,7 @@ BUGS = [
     Bug(
         "the 404 of a proxy is taken as Chapa's",
         "6; chobbledotcom/tickets #2106",
-        f"{CHAPA}v1.py",
+        f"{CHAPA}calls.py",
         'raise ProviderFailed(f"HTTP {code} without an envelope") from None',
         "return Envelope(message=None, status=None, data=None, code=code)",
         of("chapa/v1"),
@@ -140,7 +140,7 @@ BUGS = [
     Bug(
         "an amount is read through a binary float",
         "4",
-        f"{CHAPA}v1.py",
+        f"{CHAPA}calls.py",
         "parse_float=Decimal, parse_constant",
         "parse_float=float, parse_constant",
         of("chapa/v1"),
@@ -158,7 +158,7 @@ BUGS = [
     Bug(
         "a POST is repeated after an error",
         "5; medusa #16681",
-        f"{CHAPA}v1.py",
+        f"{CHAPA}calls.py",
         'allowed_methods={"GET"},',
         "allowed_methods=None,",
         of("chapa/v1"),
@@ -166,7 +166,7 @@ BUGS = [
     Bug(
         "a read timeout is taken as: Chapa did nothing",
         "5, 6; ps_checkout #1546",
-        f"{CHAPA}v1.py",
+        f"{CHAPA}calls.py",
         'raise ProviderTimeout("no answer in time") from None',
         'raise ProviderTimeout("no answer in time", may_have_acted=False) from None',
         of("chapa/v1"),
@@ -174,7 +174,7 @@ BUGS = [
     Bug(
         "a customer is sent to any page that the answer names",
         "a stranger's page takes the money",
-        f"{CHAPA}v1.py",
+        f"{CHAPA}calls.py",
         "        if not self._trusted(url):",
         "        if False:",
         of("chapa/v1"),
@@ -182,7 +182,7 @@ BUGS = [
     Bug(
         "a proxy of the machine may see the key",
         "8",
-        f"{CHAPA}v1.py",
+        f"{CHAPA}calls.py",
         "self.session.trust_env = False",
         "self.session.trust_env = True",
         of("chapa/v1"),
@@ -272,6 +272,47 @@ BUGS = [
         "    if not user_id:",
         ("tests/functions/test_status.py",),
     ),
+    # Two versions of Chapa.
+    Bug(
+        "amounts of v2 are counted in another unit",
+        "4; one integrator sent birr as santim",
+        f"{CHAPA}v2.py",
+        "UNITS_PER_MINOR = 1\n",
+        "UNITS_PER_MINOR = 100\n",
+        of("chapa/v2"),
+    ),
+    Bug(
+        "an old payment is settled by the version of the current key",
+        "1, 6",
+        f"{USECASES}backend.py",
+        "        return self.providers[payment.provider]",
+        "        return self.current_provider()",
+        ("tests/payments/usecases/test_two_versions.py",),
+    ),
+    Bug(
+        "stock is released while a page that cannot be closed lives on",
+        "3",
+        f"{DOMAIN}decisions.py",
+        "        payment.can_cancel\n        or not rules.hold_until_page_expires\n",
+        "        True\n        or not rules.hold_until_page_expires\n",
+        ("tests/payments/usecases/test_without_cancel.py",),
+    ),
+    Bug(
+        "a payment of v2 is stored as one that can be cancelled",
+        "3",
+        f"{USECASES}initialize.py",
+        "            can_cancel=provider.can_cancel,\n",
+        "",
+        ("tests/payments/usecases/test_without_cancel.py",),
+    ),
+    Bug(
+        "an order ends only with the check that happens to come next",
+        "3",
+        f"{DOMAIN}checks.py",
+        "    checked = replace(checked, check_at=_by_the_end(aggregate.order, checked, now))\n",
+        "",
+        of("domain/checks"),
+    ),
     # Initialize.
     Bug(
         "Chapa is called before the payment is written",
@@ -279,11 +320,17 @@ BUGS = [
         f"{USECASES}initialize.py",
         "    aggregate = backend.save(\n"
         "        aggregate,\n"
-        "        decisions.begin(aggregate, tx_ref, backend.chapa.name, backend.now,"
-        " backend.rules),\n"
+        "        decisions.begin(\n"
+        "            aggregate,\n"
+        "            tx_ref,\n"
+        "            provider.name,\n"
+        "            backend.now,\n"
+        "            backend.rules,\n"
+        "            can_cancel=provider.can_cancel,\n"
+        "        ),\n"
         "    )\n",
         "    aggregate = decisions.begin(\n"
-        "        aggregate, tx_ref, backend.chapa.name, backend.now, backend.rules\n"
+        "        aggregate, tx_ref, provider.name, backend.now, backend.rules\n"
         "    )\n",
         of("usecases/initialize"),
     ),
@@ -332,7 +379,7 @@ BUGS = [
         "an order expires and its page stays open at Chapa",
         "3; vipps-woocommerce #217",
         f"{USECASES}reconcile.py",
-        "        cancelled = provider.cancel(payment, backend.time_left)",
+        "        cancelled = not payment.can_cancel or provider.cancel(payment, backend.time_left)",
         "        cancelled = True",
         of("usecases/reconcile"),
     ),
@@ -357,8 +404,8 @@ BUGS = [
         "stock is released while a payment is under way",
         "3; woocommerce #20928",
         f"{USECASES}reconcile.py",
-        "        if over and decisions.still_in_grace(",
-        "        if not over and decisions.still_in_grace(",
+        "        elif over and decisions.still_in_grace(",
+        "        elif not over and decisions.still_in_grace(",
         of("usecases/reconcile"),
     ),
     Bug(
@@ -594,10 +641,10 @@ BUGS = [
     Bug(
         "a live key is sent in the clear",
         "8",
-        f"{AWS}secrets.py",
-        '    if not chapa_url.startswith("https://"):',
-        "    if not chapa_url:",
-        of("aws/secrets"),
+        f"{CHAPA}keys.py",
+        '        if not url_of(version, given).startswith("https://"):',
+        "        if not url_of(version, given):",
+        of("chapa/keys"),
     ),
     Bug(
         "a line break in a pasted secret refuses every webhook",

@@ -1,7 +1,6 @@
-"""The secret with Chapa's API key and the webhook secrets."""
+"""The secret with Chapa's API keys and the webhook secrets."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from payments.chapa.keys import Version, check_url, read_key
 from payments.errors import ConfigurationError, Unavailable
 from payments.telemetry import count, logger
 
@@ -26,35 +26,17 @@ RETRY_AFTER_SECONDS = 5
 MISSING = {"ResourceNotFoundException", "AccessDeniedException", "InvalidRequestException"}
 """Answers of Secrets Manager that waiting does not change."""
 
-_API_KEY = re.compile(r"CHASECK(?P<test>_TEST)?-[\x21-\x7e]+")
-
 
 @dataclass(frozen=True)
 class Secret:
-    api_key: str = field(repr=False)
+    provider: str
+    """The version of Chapa's API that new payments are opened with: that of `api_key`."""
+    api_keys: Mapping[str, str] = field(repr=False)
+    """By provider, so that a payment is settled with the version that opened it."""
     webhook_secrets: tuple[str, ...] = field(repr=False)
     """Current and previous; empty when none is set, and then no webhook can be checked."""
     mode: str
-    """`test` or `live`: what the key's payments say in their `mode`."""
-
-
-def mode_of(api_key: str, chapa_url: str) -> str:
-    """The mode that a key works in.
-
-    Raises ConfigurationError for a key that cannot be one, or does not belong to this URL: the
-    other version of Chapa counts amounts in another unit, and a live key needs TLS.
-    """
-    key = _API_KEY.fullmatch(api_key)
-    if key is None:
-        raise ConfigurationError(
-            "api_key: must be CHASECK- or CHASECK_TEST- and printable ASCII without spaces,"
-            " as secret keys of Chapa's v1 are"
-        )
-    if key["test"]:
-        return "test"
-    if not chapa_url.startswith("https://"):
-        raise ConfigurationError("api_key: a live key is sent over https only; see CHAPA_URL")
-    return "live"
+    """`test` or `live`: what the payments of the keys say in their `mode`."""
 
 
 class SecretStore:
@@ -65,11 +47,13 @@ class SecretStore:
         client: "SecretsManagerClient",
         secret_id: str,
         chapa_url: str,
+        chapa_url_other: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._secret_id = secret_id
         self._chapa_url = chapa_url
+        self._urls = tuple(filter(None, (chapa_url, chapa_url_other)))
         self._clock = clock
         self._secret: Secret | None = None
         self._error: ConfigurationError | Unavailable | None = None
@@ -111,19 +95,36 @@ class SecretStore:
         if not isinstance(values, dict):
             # Not chained: the parser's message would quote the secret.
             raise ConfigurationError("SECRET_ID: the secret is not a JSON object") from None
-        api_key = _trimmed(values, "api_key")
         current = _trimmed(values, "webhook_secret")
         previous = _trimmed(values, "webhook_secret_previous")
-        if not api_key:
-            raise ConfigurationError("api_key: missing in the secret")
         if not current:
             # Payments still work: the schedule checks them. Webhooks are answered 503.
             logger.error("webhook_secret: missing in the secret")
+        version, mode, api_keys = self._keys(values)
         return Secret(
-            api_key=api_key,
+            provider=version.provider,
+            api_keys=api_keys,
             webhook_secrets=tuple(filter(None, (current, previous))),
-            mode=mode_of(api_key, self._chapa_url),
+            mode=mode,
         )
+
+    def _keys(self, values: Mapping[str, Any]) -> tuple[Version, str, Mapping[str, str]]:
+        api_key = _trimmed(values, "api_key")
+        if not api_key:
+            raise ConfigurationError("api_key: missing in the secret")
+        version, mode = read_key("api_key", api_key, self._urls)
+        check_url(version, self._chapa_url, self._urls)
+        other_key = _trimmed(values, "api_key_other")
+        if not other_key:
+            return version, mode, {version.provider: api_key}
+        other, other_mode = read_key("api_key_other", other_key, self._urls)
+        if other is version:
+            raise ConfigurationError("api_key_other: is of the same version as api_key")
+        if other_mode != mode:
+            raise ConfigurationError(
+                "api_key_other: one key is a test key and the other a live key"
+            )
+        return version, mode, {version.provider: api_key, other.provider: other_key}
 
 
 def _trimmed(values: Mapping[str, Any], name: str) -> str:

@@ -30,6 +30,10 @@ class Provider(Protocol):
         """What is stored with each payment that it opened."""
 
     @property
+    def can_cancel(self) -> bool:
+        """Whether it can close a payment. If not, a payment stays open until its page ends."""
+
+    @property
     def mode(self) -> str:
         """`test` or `live`. Raises ConfigurationError or Unavailable."""
 
@@ -38,7 +42,10 @@ class Provider(Protocol):
     def verify(self, payment: Payment, time_left: float) -> Verification: ...
 
     def cancel(self, payment: Payment, time_left: float) -> bool:
-        """Whether the payment is certainly not open any more. It may have been paid: verify it."""
+        """Whether the payment is certainly not open any more. It may have been paid: verify it.
+
+        Not called if not `can_cancel`.
+        """
 
     def refund(self, payment: Payment, refund: Refund, time_left: float) -> str | None:
         """The provider's id of the refund; None when it has the refund and named no id."""

@@ -3,8 +3,8 @@
 Chapa sends two headers. `x-chapa-signature` is an HMAC of the payload. `chapa-signature` is, for
 the standard webhook, HMAC(secret, secret): one constant for every message, which proves nothing
 about the body, and, for a custom webhook, an HMAC of the payload
-(developer.chapa.co/integrations/webhooks). Only an HMAC of the payload counts here, under either
-name.
+(developer.chapa.co/integrations/webhooks). v2 sends `x-chapa-signature` (Chapa's chapa-cli and
+chapa-nodejs). Only an HMAC of the payload counts here, under either name.
 """
 
 import hashlib
@@ -34,6 +34,8 @@ def verify(body: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> b
     # compare_digest takes non-ASCII text only as bytes, and a header may hold anything, even halves
     # of surrogate pairs out of JSON.
     claims = [headers.get(name, "").encode("utf-8", "surrogatepass") for name in HEADERS]
+    # One integrator of v2 removes this prefix.
+    claims = [claim.removeprefix(b"sha256=") for claim in claims]
     claims = [claim for claim in claims if len(claim) == HEX_LENGTH]
     if not claims:
         return False

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Outcome
-from payments.domain.decisions import past_its_time, payable
+from payments.domain.decisions import page_is_over_at, past_its_time, payable
 from payments.domain.events import (
     PaymentReview,
     PaymentUnanswered,
     RefundReview,
     RefundUnanswered,
 )
-from payments.domain.records import Payment, Refund
+from payments.domain.records import Order, Payment, Refund
 from payments.domain.rules import Rules, pause_at
 from payments.domain.states import (
     OPEN,
@@ -102,6 +102,7 @@ def payment_checked(
             payment, unanswered_since=None, check_at=next_payment_check(payment, now, rules)
         )
         event = None
+    checked = replace(checked, check_at=_by_the_end(aggregate.order, checked, now))
     if payment.status is PaymentStatus.REVIEW and remind:
         aggregate = aggregate.record(
             PaymentReview(now, tx_ref, payment.reason or "", reminder=True)
@@ -158,10 +159,11 @@ def next_payment_check(payment: Payment, now: int, rules: Rules) -> int | None:
         return payment.lease_until
     if payment.status in OPEN:
         at = now + pause_at(age, rules.check_after)
-        grace_ends = payment.moved_at + rules.pending_grace
-        if payment.status is PaymentStatus.CLOSING and now < grace_ends:
-            return min(at, grace_ends)
-        return at
+        # It is closed as soon as it can be.
+        ends = [] if payment.can_cancel else [page_is_over_at(payment, rules)]
+        if payment.status is PaymentStatus.CLOSING:
+            ends.append(payment.moved_at + rules.pending_grace)
+        return min([at, *(end for end in ends if end > now)])
     if payment.status is PaymentStatus.REVIEW:
         return now + min(rules.unanswered_after, rules.check_after[-1])
     if payment.status is PaymentStatus.CLOSED:
@@ -169,6 +171,15 @@ def next_payment_check(payment: Payment, now: int, rules: Rules) -> int | None:
         pause = pause_at(age, (*rules.final_check_after, 0))
         return now + pause if pause else None
     return None
+
+
+def _by_the_end(order: Order, payment: Payment, now: int) -> int | None:
+    """Its next check. An open payment is checked, and then closed, when its order ends."""
+    at = payment.check_at
+    ends = order.status is OrderStatus.PENDING and now < order.expires_at
+    if at is None or not ends or payment.status not in OPEN:
+        return at
+    return min(at, max(order.expires_at, payment.lease_until))
 
 
 def next_refund_check(refund: Refund, now: int, rules: Rules) -> int | None:
@@ -204,7 +215,8 @@ def schedule(
         first = next_payment_check(moved, now, rules)
         if first is not None and payment.check_at is not None and payment.lease_until <= now:
             first = min(first, payment.check_at)  # An early check is kept.
-        after = after.put(replace(moved, check_at=first))
+        scheduled = replace(moved, check_at=first)
+        after = after.put(replace(scheduled, check_at=_by_the_end(after.order, scheduled, now)))
     for refund in after.refunds:
         was = before.refund(refund.refund_id) if before else None
         if was is not None and was.status is refund.status:

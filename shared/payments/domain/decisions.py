@@ -38,7 +38,8 @@ from payments.domain.states import (
 ENDED_UNPAID = frozenset({OrderStatus.EXPIRED, OrderStatus.CANCELLED})
 
 PAGE_MARGIN_SECONDS = 120
-"""A checkout page with less time left is not handed out: the customer could not finish on it."""
+"""A checkout page with less time left is not handed out: the customer could not finish on it.
+And so long after its end a page counts as alive: clocks differ, and answers come late."""
 
 PARTLY_REFUNDED = "provider says refunded, and our refunds are only a part of it"
 """Why a payment is in review; the same answer again says nothing new."""
@@ -71,7 +72,13 @@ def payable(aggregate: OrderAggregate, now: int) -> bool:
 
 
 def begin(
-    aggregate: OrderAggregate, tx_ref: str, provider: str, now: int, rules: Rules
+    aggregate: OrderAggregate,
+    tx_ref: str,
+    provider: str,
+    now: int,
+    rules: Rules,
+    *,
+    can_cancel: bool = True,
 ) -> OrderAggregate:
     """Write ahead: the payment exists, and is the active one, before the provider is called."""
     order = aggregate.order
@@ -82,6 +89,7 @@ def begin(
         currency=order.currency,
         created_at=now,
         lease_until=now + rules.lease,
+        can_cancel=can_cancel,
     )
     return (
         aggregate.put(payment)
@@ -142,8 +150,27 @@ def page_is_usable(payment: Payment, now: int) -> bool:
     )
 
 
-def to_close(aggregate: OrderAggregate, now: int) -> tuple[Payment, ...]:
-    """The open payments that must be closed at the provider, and that no other process has.
+def page_is_over_at(payment: Payment, rules: Rules) -> int:
+    """From when the customer certainly cannot pay any more on the page, known or lost."""
+    ends = payment.page_expires_at or payment.created_at + rules.link
+    return ends + PAGE_MARGIN_SECONDS
+
+
+def closable(payment: Payment, now: int, rules: Rules) -> bool:
+    """Whether the payment may be closed once it is verified as not paid.
+
+    Without a cancel at the provider its page must be over, unless the shop's rules prefer a late
+    success to stock that is held longer than the order lives.
+    """
+    return (
+        payment.can_cancel
+        or not rules.hold_until_page_expires
+        or now >= page_is_over_at(payment, rules)
+    )
+
+
+def to_close(aggregate: OrderAggregate, now: int, rules: Rules) -> tuple[Payment, ...]:
+    """The open payments that must be closed, that can be, and that no other process has.
 
     All of them when the order cannot be paid any more; else those that no page leads to: their
     page was lost, or a process died while it closed them.
@@ -153,6 +180,7 @@ def to_close(aggregate: OrderAggregate, now: int) -> tuple[Payment, ...]:
         p
         for p in aggregate.open_payments
         if now >= p.lease_until
+        and closable(p, now, rules)
         and (over or p.status in {PaymentStatus.INITIALIZING, PaymentStatus.CLOSING})
     )
 
@@ -175,6 +203,17 @@ def release(aggregate: OrderAggregate, tx_ref: str, now: int) -> OrderAggregate:
     if payment is None or payment.status is not PaymentStatus.CLOSING:
         return aggregate
     return aggregate.put(replace(payment, lease_until=now))
+
+
+def replaceable(aggregate: OrderAggregate, tx_ref: str, now: int) -> OrderAggregate:
+    """The payment is verified as not paid, and its page lives on: another payment may begin.
+
+    Stock stays with the order, and it is paid once: a success of the other payment is owed back.
+    """
+    payment = aggregate.payment(tx_ref)
+    if payment is None or payment.status is not PaymentStatus.CLOSING:
+        return aggregate
+    return _inactive(release(aggregate, tx_ref, now), payment)
 
 
 def close(aggregate: OrderAggregate, tx_ref: str, reason: str, now: int) -> OrderAggregate:
@@ -200,7 +239,7 @@ def _inactive(aggregate: OrderAggregate, payment: Payment) -> OrderAggregate:
 
 
 def still_in_grace(payment: Payment, said: Said, now: int, rules: Rules) -> bool:
-    """Whether a payment may still be paid though its cancel succeeded.
+    """Whether a payment may still be paid though its cancel succeeded or its page is over.
 
     The provider calls it pending: a wallet may be asking the customer right now.
     """

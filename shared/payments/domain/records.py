@@ -61,6 +61,8 @@ class Payment:
     checkout_url: str | None = None
     page_expires_at: int | None = None
     """When the checkout page ends."""
+    can_cancel: bool = True
+    """Whether its provider can close it before its page ends."""
     provider_reference: str | None = None
     """Chapa's id of the payment; refunds are requested by it."""
     paid_amount: int | None = None

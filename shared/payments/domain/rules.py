@@ -23,6 +23,8 @@ class Rules:
     """How long Chapa may give no usable answer, or a review stay open, between two alarms."""
     pending_grace: int
     """How long a payment that Chapa calls pending after its cancel still holds the stock."""
+    hold_until_page_expires: bool
+    """Whether an order keeps its stock while a page that the provider cannot close lives on."""
     verify_every: int
     """One payment is asked about once in this time at most."""
     late_success: LateSuccessPolicy

@@ -14,9 +14,10 @@ from payments.aws.repository import Repository, Stale
 from payments.aws.secrets import SecretStore
 from payments.chapa.provider import Provider
 from payments.chapa.v1 import ChapaV1
+from payments.chapa.v2 import ChapaV2
 from payments.domain import checks
 from payments.domain.aggregate import OrderAggregate
-from payments.domain.ids import RandomBytes, is_order_id, order_id_of
+from payments.domain.ids import RandomBytes, is_order_id, order_id_of, refund_reference
 from payments.domain.records import Payment
 from payments.domain.rules import Rules
 from payments.errors import Busy, OrderNotFound, PaymentNotFound, RefundNotFound
@@ -38,13 +39,19 @@ class LambdaContext(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
+def providers(settings: Settings, secrets: SecretStore) -> Mapping[str, ChapaV1 | ChapaV2]:
+    """Every version, by its name. The secret decides, call by call, which of them have a key."""
+    return {each.name: each for each in (ChapaV1(settings, secrets), ChapaV2(settings, secrets))}
+
+
 @dataclass(frozen=True)
 class Backend:
     settings: Settings
     rules: Rules
     secrets: SecretStore
     repository: Repository
-    chapa: Provider
+    providers: Mapping[str, Provider]
+    """By the name that payments store."""
     queue: Queue
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -58,7 +65,10 @@ class Backend:
         """Raises ConfigurationError. Calls nothing yet: the secret is read at first use."""
         settings = Settings.from_environment(environment)
         secrets = SecretStore(
-            boto3.client("secretsmanager", config=CONFIG), settings.secret_id, settings.chapa_url
+            boto3.client("secretsmanager", config=CONFIG),
+            settings.secret_id,
+            settings.chapa_url,
+            settings.chapa_url_other,
         )
         return cls(
             settings=settings,
@@ -69,7 +79,7 @@ class Backend:
                 settings.table_name,
                 republish_after=settings.republish_after_seconds,
             ),
-            chapa=ChapaV1(settings, secrets),
+            providers=providers(settings, secrets),
             queue=Queue(boto3.client("sqs", config=CONFIG), settings.queue_url),
         )
 
@@ -93,8 +103,11 @@ class Backend:
 
     def provider(self, payment: Payment) -> Provider:
         """The provider that opened the payment; it settles, closes and refunds it, too."""
-        assert payment.provider == self.chapa.name  # noqa: S101 - the only one there is
-        return self.chapa
+        return self.providers[payment.provider]
+
+    def current_provider(self) -> Provider:
+        """The provider of new payments. Raises ConfigurationError or Unavailable."""
+        return self.providers[self.secrets.current().provider]
 
     def read(self, order_id: str) -> OrderAggregate:
         """Raises OrderNotFound."""
@@ -117,6 +130,21 @@ class Backend:
         if aggregate is None or aggregate.payment(tx_ref) is None:
             raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
         return aggregate
+
+    def find_by_reference(self, reference: str) -> tuple[OrderAggregate, str]:
+        """The aggregate and the tx_ref of a payment, found by it or by a reference of its refunds.
+
+        Raises PaymentNotFound.
+        """
+        order_id = order_id_of(reference)
+        aggregate = self.repository.read(order_id) if order_id else None
+        if aggregate is not None:
+            if aggregate.payment(reference) is not None:
+                return aggregate, reference
+            for refund in aggregate.refunds:
+                if reference == refund_reference(refund.refund_id, refund.attempt):
+                    return aggregate, refund.tx_ref
+        raise PaymentNotFound("There is no such payment.", tx_ref=reference)
 
     def find_refund(self, refund_id: str) -> OrderAggregate:
         """The aggregate of a refund. Raises RefundNotFound."""

@@ -19,7 +19,7 @@ def cancel(backend: Backend, order_id: str, user_id: str) -> OrderAggregate:
         backend.read_owned(order_id, user_id),
         lambda current: decisions.end(decisions.cancel(current), backend.now),
     )
-    open_ones = decisions.to_close(aggregate, backend.now)
+    open_ones = decisions.to_close(aggregate, backend.now, backend.rules)
     if open_ones:
         try:
             aggregate = close(backend, aggregate, open_ones, "the order was cancelled")

@@ -74,8 +74,8 @@ def initialize(backend: Backend, order_id: str, user_id: str) -> Checkout:
         except Stale:
             lost_races += 1
             continue
-        closed = aggregate.payment(active.tx_ref)
-        if closed is not None and closed.status is PaymentStatus.CLOSING:
+        if aggregate.order.active_tx_ref == active.tx_ref:
+            # It is neither closed nor known to be unpaid.
             raise ProviderUnavailable(
                 "an earlier attempt could not be closed",
                 order_id=order_id,
@@ -122,14 +122,22 @@ def _begin(backend: Backend, aggregate: OrderAggregate, tx_ref: str) -> Checkout
             order_id=order.order_id,
             order_status=order.status.value,
         )
+    provider = backend.current_provider()
     aggregate = backend.save(
         aggregate,
-        decisions.begin(aggregate, tx_ref, backend.chapa.name, backend.now, backend.rules),
+        decisions.begin(
+            aggregate,
+            tx_ref,
+            provider.name,
+            backend.now,
+            backend.rules,
+            can_cancel=provider.can_cancel,
+        ),
     )
     payment = aggregate.payment(tx_ref)
     assert payment is not None  # noqa: S101 - it was written a moment ago
     try:
-        opened = backend.chapa.open(order, payment, backend.time_left)
+        opened = provider.open(order, payment, backend.time_left)
     except ProviderError as error:
         _release(backend, aggregate, tx_ref, error.reason, acted=error.may_have_acted)
         error.members["order_id"] = order.order_id
@@ -145,7 +153,9 @@ def _begin(backend: Backend, aggregate: OrderAggregate, tx_ref: str) -> Checkout
     except Exception:
         _release(backend, aggregate, tx_ref, "an error of ours", acted=True)
         raise
-    page_expires_at = opened.page_expires_at or backend.now + backend.rules.link
+    page_expires_at = opened.page_expires_at or 0
+    if page_expires_at <= backend.now:  # Not said, or by another clock.
+        page_expires_at = backend.now + backend.rules.link
     aggregate = backend.change(
         aggregate,
         lambda current: decisions.opened(

@@ -4,7 +4,7 @@ In this order: a payment is closed at the provider before stock becomes availabl
 verified once more after it was closed, so that nobody pays for goods that others took.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from payments.aws.queue import Message
@@ -41,7 +41,7 @@ def reconcile(backend: Backend, message: Message) -> None:
         aggregate, outcomes[payment.tx_ref] = decision.aggregate, decision.outcome
 
     unanswered = Outcome.UNANSWERED in outcomes.values()
-    open_ones = () if unanswered else decisions.to_close(aggregate, backend.now)
+    open_ones = () if unanswered else decisions.to_close(aggregate, backend.now, backend.rules)
     if open_ones:
         try:
             aggregate = close(backend, aggregate, open_ones, "the order can no longer be paid")
@@ -77,38 +77,43 @@ def close(
     """Close payments at the provider, then end the order if its time is over.
 
     A payment that turns out to be paid is settled. One that could not be closed stays `closing`
-    for the next check. Raises Stale, before any call, when another process wrote the order first.
+    for the next check; if only because its page lives on, another payment may take its place.
+    Raises Stale, before any call, when another process wrote the order first.
     """
     over = not decisions.payable(aggregate, backend.now)
     aggregate = backend.save(
         aggregate, decisions.lease(aggregate, payments, backend.now, backend.rules)
     )
     outcomes: dict[str, Outcome] = {}
-    still_open: set[str] = set()
+    remain: dict[str, Callable[[OrderAggregate, str, int], OrderAggregate]] = {}
     for tx_ref in (payment.tx_ref for payment in payments):
         payment = aggregate.payment(tx_ref)
         assert payment is not None  # noqa: S101 - it was leased a moment ago
         if not backend.has_time:
             outcomes[tx_ref] = Outcome.NOT_ASKED
+            remain[tx_ref] = decisions.release
             continue
         provider = backend.provider(payment)
-        cancelled = provider.cancel(payment, backend.time_left)
+        cancelled = not payment.can_cancel or provider.cancel(payment, backend.time_left)
         answer = provider.verify(payment, backend.time_left)
         decision = apply(backend, aggregate, tx_ref, answer)
         aggregate = decision.aggregate
         outcomes[tx_ref] = decision.outcome if cancelled else Outcome.UNANSWERED
-        if over and decisions.still_in_grace(payment, answer.said, backend.now, backend.rules):
-            still_open.add(tx_ref)
+        if outcomes[tx_ref] is Outcome.UNANSWERED:
+            remain[tx_ref] = decisions.release
+        elif not decisions.closable(payment, backend.now, backend.rules):
+            remain[tx_ref] = decisions.replaceable
+        elif over and decisions.still_in_grace(payment, answer.said, backend.now, backend.rules):
+            remain[tx_ref] = decisions.release
 
     def finish(current: OrderAggregate) -> OrderAggregate:
         for tx_ref, outcome in outcomes.items():
-            if outcome in {Outcome.UNANSWERED, Outcome.NOT_ASKED} or tx_ref in still_open:
-                current = decisions.release(current, tx_ref, backend.now)
-                current = checks.payment_checked(
-                    current, tx_ref, outcome, backend.now, backend.rules
-                )
-            else:
+            if (step := remain.get(tx_ref)) is None:
                 current = decisions.close(current, tx_ref, reason, backend.now)
+                continue
+            current = checks.payment_checked(
+                step(current, tx_ref, backend.now), tx_ref, outcome, backend.now, backend.rules
+            )
         return decisions.end(current, backend.now)
 
     return backend.change(aggregate, finish)

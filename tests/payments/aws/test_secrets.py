@@ -9,16 +9,20 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 from moto import mock_aws
 
-from payments.aws.secrets import FAILED_SECONDS, FRESH_SECONDS, Secret, SecretStore, mode_of
+from payments.aws.secrets import FAILED_SECONDS, FRESH_SECONDS, Secret, SecretStore
 from payments.errors import ConfigurationError, Unavailable
 from payments.telemetry import metrics
 from payments.web.http import problem
 
-HTTPS, LOOPBACK = "https://api.chapa.co/v1", "http://127.0.0.1:8080/v1"
+LOOPBACK, LOOPBACK_V2 = "http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v2"
 TEST_KEY, LIVE_KEY = "CHASECK_TEST-0123456789abcdef", "CHASECK-0123456789abcdef"
-KEY_OF_V2 = "CHAPA_LIVE_0123456789abcdef"
+KEY_OF_V2 = "CHAPA_TEST_PRIV_0123456789abcdef"
 FIRST = {"api_key": TEST_KEY, "webhook_secret": "first"}
 SECOND = {"api_key": TEST_KEY, "webhook_secret": "second", "webhook_secret_previous": "first"}
+
+
+def only_v1(*webhook_secrets: str) -> Secret:
+    return Secret("chapa-v1", {"chapa-v1": TEST_KEY}, webhook_secrets, "test")
 
 
 class Vault:
@@ -54,37 +58,10 @@ def vault(log: StringIO) -> Iterator[Vault]:
     metrics.clear_metrics()
 
 
-@pytest.mark.parametrize(
-    ("key", "url", "mode"),
-    [(TEST_KEY, HTTPS, "test"), (TEST_KEY, LOOPBACK, "test"), (LIVE_KEY, HTTPS, "live")],
-)
-def test_key_decides_the_mode(key: str, url: str, mode: str) -> None:
-    assert mode_of(key, url) == mode
-
-
-NO_KEYS = ["CHAPA_TEST_0123456789abcdef", KEY_OF_V2, "CHAPUBK_TEST-0123456789abcdef"]
-NO_KEYS += ["CHAPUBK-0123456789abcdef", LIVE_KEY.lower(), f" {LIVE_KEY}", f"Bearer {LIVE_KEY}"]
-NO_KEYS += ["sk_live_0123456789abcdef", f"{TEST_KEY}\n", f"{LIVE_KEY} x", f"{TEST_KEY}አ"]
-NO_KEYS += ["CHASECK_TEST-"]
-
-
-@pytest.mark.parametrize("key", NO_KEYS)
-def test_wrong_key_is_refused_and_not_repeated(key: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^api_key: ") as caught:
-        mode_of(key, HTTPS)
-    assert "0123456789abcdef" not in str(caught.value)
-
-
-def test_live_key_is_never_sent_without_tls() -> None:
-    with pytest.raises(ConfigurationError, match=r"api_key: .*https only") as caught:
-        mode_of(LIVE_KEY, LOOPBACK)
-    assert LIVE_KEY not in str(caught.value)
-
-
 def test_secret_is_read_at_first_use_and_once_a_minute(vault: Vault) -> None:
     vault.put(FIRST)
     assert vault.reads == 0
-    assert vault.store.current() == Secret(TEST_KEY, ("first",), "test")
+    assert vault.store.current() == only_v1("first")
     vault.put(SECOND)
     vault.seconds = math.nextafter(vault.seconds + FRESH_SECONDS, 0)
     assert vault.store.current().webhook_secrets == ("first",)
@@ -118,7 +95,7 @@ def test_silent_secrets_manager_is_unavailable_and_not_read_again_for_three_seco
     assert set(metrics.metric_set) == {"SecretNotRead"}
     vault.error = None
     vault.seconds += 1
-    assert vault.store.current().api_key == TEST_KEY
+    assert vault.store.current() == only_v1("first")
 
 
 def test_missing_secret_is_named(vault: Vault) -> None:
@@ -144,7 +121,13 @@ WRONG: dict[str, tuple[Any, str]] = {
     "empty api_key": ({"api_key": " ", "webhook_secret": TEST_KEY}, "api_key"),
     "list as api_key": (FIRST | {"api_key": [TEST_KEY]}, "api_key"),
     "public key": (FIRST | {"api_key": "CHAPUBK-0123456789abcdef"}, "api_key"),
-    "key of version 2": (FIRST | {"api_key": KEY_OF_V2}, "api_key"),
+    "URL of another version": (FIRST | {"api_key": KEY_OF_V2}, "CHAPA_URL"),
+    "no key as api_key_other": (FIRST | {"api_key_other": "0123456789abcdef"}, "api_key_other"),
+    "two keys of one version": (FIRST | {"api_key_other": f"{TEST_KEY}0"}, "api_key_other"),
+    "keys of two modes": (
+        FIRST | {"api_key_other": "CHAPA_LIVE_PRIV_0123456789abcdef"},
+        "api_key_other",
+    ),
     "live key on this machine": (FIRST | {"api_key": LIVE_KEY}, "api_key"),
 }
 
@@ -205,8 +188,32 @@ def test_webhook_secrets_are_trimmed_and_a_missing_one_is_logged(
     vault: Vault, log: StringIO, values: dict[str, object], accepted: tuple[str, ...]
 ) -> None:
     vault.put({"api_key": f" {TEST_KEY}\n"} | values)
-    assert vault.store.current() == Secret(TEST_KEY, accepted, "test")
+    assert vault.store.current() == only_v1(*accepted)
     assert ("webhook_secret: missing" in log.getvalue()) is not bool(accepted)
+
+
+@pytest.mark.parametrize(
+    ("current", "other", "provider"),
+    [(TEST_KEY, KEY_OF_V2, "chapa-v1"), (KEY_OF_V2, TEST_KEY, "chapa-v2")],
+)
+@pytest.mark.parametrize("urls", [("", ""), (LOOPBACK, LOOPBACK_V2), (LOOPBACK_V2, LOOPBACK)])
+def test_current_key_opens_payments_and_both_are_known_by_their_version(
+    vault: Vault, current: str, other: str, provider: str, urls: tuple[str, str]
+) -> None:
+    vault.put(FIRST | {"api_key": current, "api_key_other": f" {other}\n"})
+    store = SecretStore(vault.client, "chapa", *urls)
+    assert store.current() == Secret(
+        provider, {"chapa-v1": TEST_KEY, "chapa-v2": KEY_OF_V2}, ("first",), "test"
+    )
+
+
+def test_rotation_to_a_key_of_the_other_version_needs_no_deployment(vault: Vault) -> None:
+    store = SecretStore(vault.client, "chapa", "", clock=lambda: vault.seconds)
+    vault.put(FIRST)
+    assert store.current().provider == "chapa-v1"
+    vault.put(FIRST | {"api_key": KEY_OF_V2, "api_key_other": TEST_KEY})
+    vault.seconds += FRESH_SECONDS
+    assert store.current().provider == "chapa-v2"
 
 
 def test_repr_does_not_show_the_secret(vault: Vault) -> None:

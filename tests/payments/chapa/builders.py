@@ -9,7 +9,9 @@ import responses
 from requests import PreparedRequest
 
 from payments.aws.secrets import SecretStore
-from payments.chapa.v1 import READ_RETRIES, ChapaV1
+from payments.chapa.calls import READ_RETRIES
+from payments.chapa.v1 import ChapaV1
+from payments.chapa.v2 import ChapaV2
 from payments.domain.answers import Said, Verification
 from payments.domain.records import Order, Payment, Refund
 from payments.errors import ProviderError, ProviderFailed, ProviderRejected, ProviderUnavailable
@@ -75,12 +77,16 @@ def failed(message: object = "Something went wrong", **changes: object) -> dict[
 class Api:
     """A client of Chapa's API, with a clock, and a secret whose key can be changed."""
 
+    make: type[ChapaV1 | ChapaV2] = ChapaV1
+    first_key = KEY
+
     def __init__(self, url: str = CHAPA, **settings: str) -> None:
-        self.key = KEY
+        self.key = self.first_key
         self.seconds = 1_000.0
-        environment = SETTINGS | {"CHAPA_URL": url} | {k.upper(): v for k, v in settings.items()}
-        secrets = SecretStore(cast("Any", self), "chapa", url, self._clock)
-        self.client = ChapaV1(Settings.from_environment(environment), secrets, self._clock)
+        environment = SETTINGS | {"CHAPA_URL": url, "CHAPA_URL_OTHER": ""}
+        environment |= {k.upper(): v for k, v in settings.items()}
+        secrets = SecretStore(cast("Any", self), "chapa", url, clock=self._clock)
+        self.client = self.make(Settings.from_environment(environment), secrets, self._clock)
         self.customer: Mapping[str, str] = {}
         self.payment = PAYMENT
         self.refund = REFUND

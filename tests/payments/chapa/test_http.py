@@ -13,8 +13,8 @@ from threading import Event, Thread
 
 import pytest
 
+from payments.chapa.calls import PAUSE_SECONDS, READ_RETRIES
 from payments.chapa.http import MAX_BYTES
-from payments.chapa.v1 import PAUSE_SECONDS, READ_RETRIES
 from payments.domain.answers import Said
 from payments.errors import ProviderError, ProviderFailed, ProviderTimeout, ProviderUnavailable
 from sandbox.chapa.server import Server

@@ -63,6 +63,7 @@ SIGNATURE = HEADERS[0]
         ({SIGNATURE: GOOD}, [SECRET, "previous"]),
         ({SIGNATURE: GOOD}, ["current", SECRET]),
         ({SIGNATURE: GOOD}, ["", SECRET]),
+        ({SIGNATURE: f"sha256={GOOD}"}, [SECRET]),
         # That is how Chapa sends its standard webhooks.
         ({"x-chapa-signature": GOOD, "chapa-signature": CONSTANT}, [SECRET]),
     ],
@@ -96,7 +97,8 @@ MALFORMED = {
     "far too long": GOOD * 10_000,
     "upper case": GOOD.upper(),
     "padded": f" {GOOD[:-1]}",
-    "with a scheme": f"sha256={GOOD}",
+    "with another scheme": f"sha1={GOOD}",
+    "with a scheme twice": f"sha256=sha256={GOOD}",
     "twice, joined with a comma": f"{GOOD},{GOOD}",
     "twice, joined with comma and space": f"{GOOD}, {GOOD}",
     "other digits": "0" * 64,

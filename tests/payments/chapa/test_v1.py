@@ -13,7 +13,7 @@ import pytest
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidHeader, SSLError
 
-from payments.chapa.v1 import IDLE_SECONDS, READ_RETRIES
+from payments.chapa.calls import IDLE_SECONDS, READ_RETRIES
 from payments.domain.answers import Said, Verification
 from payments.errors import ProviderError, ProviderRejected, ProviderTimeout
 from tests.environment import SETTINGS

@@ -154,13 +154,34 @@ def test_reminder_is_daily_even_if_checks_are_rarer() -> None:
 def test_pause_follows_from_the_age_and_the_last_one_repeats() -> None:
     pauses = [pause_at(age, (90, 120, 300)) for age in (0, 89, 90, 209, 210, 509, 510, DAY)]
     assert pauses == [90, 90, 120, 120, 300, 300, 300, 300]
-    for before in (aggregate(), paid_order(refund(status=R.PENDING))):
+    cancelled = aggregate(order_status=OrderStatus.CANCELLED)
+    for before in (cancelled, paid_order(refund(status=R.PENDING))):
         _, events, pauses = checks_for(scheduled(before), Outcome.OPEN, 3)
         assert (pauses[:4], set(pauses[4:]), events) == (
             [90, 120, 300, builders.HOUR],
             {builders.HOUR},
             (),
         )
+
+
+def test_open_payment_is_checked_when_its_order_ends_at_the_latest() -> None:
+    _, _, pauses = checks_for(scheduled(aggregate()), Outcome.OPEN, 1)
+    assert pauses[:5] == [90, 120, 300, RULES.order_ttl - 510, builders.HOUR]
+    unanswered = checks.payment_checked(
+        aggregate(check_at=NOW), TX, Outcome.UNANSWERED, EXPIRY - 10, RULES
+    )
+    assert unanswered.payments[0].check_at == EXPIRY
+
+
+def test_payment_that_cannot_be_cancelled_is_checked_when_its_page_is_over() -> None:
+    page_over = NOW + 900 + decisions.PAGE_MARGIN_SECONDS
+    known = payment(P.PENDING, can_cancel=False, page_expires_at=NOW + 900)
+    assert checks.next_payment_check(known, page_over - 100, RULES) == page_over
+    assert checks.next_payment_check(known, page_over, RULES) == page_over + builders.HOUR
+    lost = payment(P.CLOSING, can_cancel=False)
+    page_over = NOW + RULES.link + decisions.PAGE_MARGIN_SECONDS
+    assert checks.next_payment_check(lost, page_over - 1, RULES) == page_over
+    assert checks.next_payment_check(lost, NOW + 1, RULES) == NOW + 91
 
 
 @pytest.mark.parametrize("status", P)

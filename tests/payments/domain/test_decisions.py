@@ -198,8 +198,21 @@ def test_reversal_sends_open_refunds_of_the_payment_to_review() -> None:
 
 
 def test_new_payment_is_active_and_leased() -> None:
-    after = decisions.begin(decisions.place(builders.order()), TX, "chapa-v1", NOW, builders.RULES)
-    assert after.active_payment == payment(P.INITIALIZING, lease_until=NOW + 60, moved_at=0)
+    placed = decisions.place(builders.order())
+    after = decisions.begin(placed, TX, "chapa-v1", NOW, builders.RULES)
+    begun = payment(P.INITIALIZING, lease_until=NOW + 60, moved_at=0)
+    assert after.active_payment == begun
+    other = decisions.begin(placed, TX, "chapa-v2", NOW, builders.RULES, can_cancel=False)
+    assert other.active_payment == replace(begun, provider="chapa-v2", can_cancel=False)
+
+
+def test_success_without_a_readable_amount_goes_to_review() -> None:
+    """It may be in another unit than we think, so it is never taken."""
+    decision = builders.decide(aggregate(), replace(builders.SUCCESS, amount=None))
+    [reviewed] = decision.aggregate.payments
+    assert (reviewed.status, reviewed.reason) == (P.REVIEW, "not as requested: amount")
+    assert reviewed.paid_amount is None
+    assert builders.decide(decision.aggregate, builders.SUCCESS).outcome is Outcome.APPLIED
 
 
 def test_answer_of_initialize_opens_closes_or_frees_the_payment() -> None:
@@ -214,7 +227,7 @@ def test_answer_of_initialize_opens_closes_or_frees_the_payment() -> None:
     assert lost.active_payment == payment(
         P.INITIALIZING, lease_until=NOW, check_at=NOW, reason="timeout"
     )
-    assert decisions.to_close(lost, NOW) == lost.payments
+    assert decisions.to_close(lost, NOW, builders.RULES) == lost.payments
 
 
 @pytest.mark.parametrize("status", P)
@@ -252,17 +265,40 @@ def test_open_payment_is_closed_once_the_order_is_over(
     status: P, order_status: OrderStatus
 ) -> None:
     before = aggregate(status, order_status)
-    assert decisions.to_close(before, EXPIRY) == before.payments
+    assert decisions.to_close(before, EXPIRY, builders.RULES) == before.payments
     abandoned = status in {P.INITIALIZING, P.CLOSING}
     over = order_status is not OrderStatus.PENDING
-    assert bool(decisions.to_close(before, NOW)) is (over or abandoned)
+    assert bool(decisions.to_close(before, NOW, builders.RULES)) is (over or abandoned)
+
+
+@pytest.mark.parametrize("status", builders.ordered(OPEN))
+@pytest.mark.parametrize("page", [{"page_expires_at": EXPIRY + 900}, {}])
+def test_payment_that_cannot_be_cancelled_is_closed_when_its_page_is_over(
+    status: P, page: dict[str, Any]
+) -> None:
+    before = aggregate(status, can_cancel=False, **page)
+    over = (EXPIRY + 900 if page else NOW + builders.RULES.link) + decisions.PAGE_MARGIN_SECONDS
+    assert decisions.to_close(before, over - 1, builders.RULES) == ()
+    assert decisions.to_close(before, over, builders.RULES) == before.payments
+    released = replace(builders.RULES, hold_until_page_expires=False)
+    assert decisions.to_close(before, EXPIRY, released) == before.payments
+
+
+def test_payment_whose_page_lives_on_makes_room_for_another() -> None:
+    before = aggregate(P.CLOSING, can_cancel=False, lease_until=NOW + 60)
+    after = decisions.replaceable(before, TX, NOW)
+    assert after.payments == (replace(before.payments[0], lease_until=NOW),)
+    assert after.order.active_tx_ref is None
+    paid = builders.paid_order()
+    assert decisions.replaceable(paid, TX, NOW) is paid
+    assert decisions.replaceable(before, builders.OTHER, NOW) is before
 
 
 @pytest.mark.parametrize(("status", "now"), list(product(builders.ordered(OPEN), [NOW, EXPIRY])))
 def test_leased_payment_is_left_alone_until_its_lease_ends(status: P, now: int) -> None:
     before = decisions.cancel(aggregate(status, lease_until=now + 60))
-    assert decisions.to_close(before, now + 59) == ()
-    assert decisions.to_close(before, now + 60) == before.payments
+    assert decisions.to_close(before, now + 59, builders.RULES) == ()
+    assert decisions.to_close(before, now + 60, builders.RULES) == before.payments
 
 
 def test_lease_has_a_length_and_can_be_released() -> None:

@@ -33,7 +33,7 @@ PAYMENT_STEPS: list[Step] = [
     *ANSWERS,
     lambda a: decisions.opened(a, TX, "https://pay", NOW, EXPIRY),
     lambda a: decisions.never_opened(a, TX, "refused", NOW),
-    lambda a: decisions.lease(a, decisions.to_close(a, EXPIRY), NOW, RULES),
+    lambda a: decisions.lease(a, decisions.to_close(a, EXPIRY, RULES), NOW, RULES),
     lambda a: decisions.close(a, TX, "too late", NOW),
 ]
 PAYMENT_DECISIONS: list[Step] = [

@@ -1,0 +1,394 @@
+"""Chapa's v2 API, as far as a shop needs it (docs.chapa.global/docs/v2).
+
+What an error means follows from `error.code`, then from the HTTP code, never from the words
+of a message.
+There is no cancel (docs, cancel-transaction): a page can be paid until it ends.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar, override
+from urllib.parse import urlsplit
+
+from payments.chapa.calls import (
+    QUESTIONS,
+    QUESTIONS_AND_ACTS,
+    SUCCESS_CODES,
+    Calls,
+    Envelope,
+    in_path,
+    log_refusal,
+    read_envelope,
+    text_of,
+    word_of,
+)
+from payments.chapa.keys import V2
+from payments.chapa.provider import Opened
+from payments.domain.answers import Said, Verification
+from payments.domain.ids import refund_reference
+from payments.domain.money import format_amount
+from payments.domain.records import Order, Payment, Refund
+from payments.errors import ProviderError, ProviderFailed, ProviderRejected
+from payments.telemetry import count, logger, scrub
+
+UNITS_PER_MINOR = 1
+"""What one of our minor units is on the wire: amounts are whole santim (Chapa's chapa-cli; four
+integrators agree). v1 has birr there, with decimals."""
+
+MIN_AMOUNT = 100
+"""The least amount of a payment, in minor units (chapa-cli). Two integrators say more than that;
+then Chapa refuses it, too."""
+
+MAX_REFERENCE = 20
+"""Characters of a merchant_reference. Chapa answers a longer one 500, as if it were out of order
+(three integrators, one of them checked it on a test account)."""
+
+MAX_REASON = 400
+"""Characters of the reason of a refund (chapa-cli)."""
+
+SAID = {
+    "success": Said.PAID,
+    "partially_refunded": Said.PAID,
+    "pending": Said.PENDING,
+    "auth_needed": Said.PENDING,
+    "failed": Said.FAILED,
+    "cancelled": Said.FAILED,
+    "canceled": Said.FAILED,
+    "incomplete": Said.FAILED,
+    "blocked": Said.FAILED,
+    "refunded": Said.REFUNDED,
+    "fully_refunded": Said.REFUNDED,
+    "reversed": Said.REVERSED,
+}
+"""Words of verify's `data.status` in the docs, and what v1 and the webhooks call a payment that
+went back. Whether a customer may try again on the same page after a failure is not documented, so
+no failure is final. Another word is unknown and counted."""
+
+PARTLY_BACK = "partially_refunded"
+
+REFUND_SAID = {
+    "initiated": Said.PENDING,
+    "processing": Said.PENDING,
+    "pending": Said.PENDING,
+    "success": Said.REFUNDED,
+    "refunded": Said.REFUNDED,
+    "reversed": Said.REVERSED,
+    "failed": Said.FAILED,
+}
+"""The same of a refund: only `success` is in a source on v2 (chapa-cli); the rest are v1's."""
+
+USED = "INVALID_STATE"
+"""Of a new payment or refund: its reference has been used before. The docs have it with HTTP 400 in
+a table and with 409 in a sentence."""
+REFUSED = frozenset({"INVALID_FORMAT", "INVALID_VALUE", "MISSING_REQUIRED_FIELD", USED})
+NOT_FOUND = "NOT_FOUND"
+NOT_FINAL = frozenset({"PROCESSING_FAILED"})
+"""Documented as temporary, so nothing is refused for certain."""
+
+REFUSED_CODES = SUCCESS_CODES | {400, 422}
+"""Of answers without a code that is known."""
+
+_REFERENCE = re.compile(r"[A-Za-z0-9_-]{6,64}")
+
+
+class ChapaV2(Calls):
+    """Implements `Provider`."""
+
+    version = V2
+    can_cancel = False
+    retries: ClassVar = {
+        "/payments": QUESTIONS,
+        "/payments/hosted": QUESTIONS_AND_ACTS,
+        "/refunds/": QUESTIONS,
+    }
+
+    @override
+    def _open(
+        self, order: Order, payment: Payment, customer: Mapping[str, str], time_left: float
+    ) -> Opened:
+        if len(payment.tx_ref) > MAX_REFERENCE:
+            raise ProviderFailed("a reference too long for this version", may_have_acted=False)
+        if payment.amount < MIN_AMOUNT:
+            raise ProviderRejected(
+                "less than the least amount",
+                provider_message=(
+                    f"The least amount is {format_amount(MIN_AMOUNT)} {payment.currency}."
+                ),
+            )
+        body: dict[str, Any] = {
+            "amount": to_wire(payment.amount),
+            "currency": payment.currency,
+            "merchant_reference": payment.tx_ref,
+            "meta": {"order_id": order.order_id},
+            **self._urls(payment),
+        }
+        if customer:
+            body["customer"] = _international(customer)
+        answer = self._post("/payments/hosted", time_left, body)
+        if _code(answer) == USED:
+            # Nobody else can have made this reference: our own call arrived twice.
+            raise ProviderFailed("the reference was used before")
+        if not _accepted(answer):
+            raise _refused("open", answer)
+        url = self._checkout_url(answer)
+        return Opened(
+            url,
+            _moment(answer.data.get("expires_at")),
+            next(_references(answer.data, url, payment.tx_ref), None),
+        )
+
+    def verify(self, payment: Payment, time_left: float) -> Verification:
+        """Ask by Chapa's reference, then by ours, then search the list for ours.
+
+        Sources contradict one another about which reference verify takes. An answer about money
+        counts only if it names our reference.
+        """
+        until = self._clock() + time_left
+        nowhere = True
+        for path in _ways(payment):
+            try:
+                answer = self._ask(path, until - self._clock())
+            except ProviderError as error:
+                logger.warning("verify unanswered", tx_ref=payment.tx_ref, reason=error.reason)
+                return Verification(Said.UNKNOWN)
+            if _missing(answer):
+                continue
+            found = self._found(answer, payment, asked_by_ours=payment.tx_ref in path)
+            if found is not None:
+                return self._verification(found, payment)
+            nowhere = nowhere and _is_empty_list(answer)
+        if nowhere:
+            return Verification(Said.NOT_PAID, status="not known to Chapa")
+        return Verification(Said.UNKNOWN)
+
+    def _found(
+        self, answer: Envelope, payment: Payment, *, asked_by_ours: bool
+    ) -> Mapping[str, Any] | None:
+        """The data of our payment in an answer of verify or of the list."""
+        data = answer.data
+        if answer.code != 200 or word_of(answer.status) == "error" or not isinstance(data, dict):
+            if answer.code == 400:
+                count("VerifyRefused")
+            logger.warning(
+                "unexpected verify response", tx_ref=payment.tx_ref, **_facts_of_error(answer)
+            )
+            return None
+        items = data.get("items")
+        if isinstance(items, list):
+            # The list's filter is not trusted.
+            return next((each for each in items if _names(each) == payment.tx_ref), None)
+        named = _names(data)
+        paid = SAID.get(word_of(data.get("status"))) not in {Said.PENDING, Said.FAILED}
+        if named == payment.tx_ref or (named is None and asked_by_ours and not paid):
+            return data
+        logger.warning("verify names another payment", tx_ref=payment.tx_ref)
+        return None
+
+    def _verification(self, data: Mapping[str, Any], payment: Payment) -> Verification:
+        tx_ref = payment.tx_ref
+        word = word_of(data.get("status"))
+        said = SAID.get(word)
+        if said is None:
+            logger.warning("unknown status in verify", tx_ref=tx_ref, word=scrub(word, 40))
+            count("UnknownProviderStatus")
+            return Verification(Said.UNKNOWN)
+        currency, mode = text_of(data.get("currency")), text_of(data.get("mode"))
+        verification = Verification(
+            said,
+            tx_ref=_names(data),
+            amount=None if word == PARTLY_BACK else from_wire(data.get("amount")),
+            currency=currency and currency.upper(),
+            # Documented without `mode`: the key alone separates test from live.
+            mode=mode.lower() if mode else self.mode,
+            provider_reference=text_of(data.get("chapa_reference")) or payment.provider_reference,
+            status=word,
+        )
+        if said is not Said.PAID:
+            return verification
+        if data.get("amount") is None or None in vars(replace(verification, amount=0)).values():
+            logger.warning("verify says success without the facts", tx_ref=tx_ref)
+            return Verification(Said.UNKNOWN)
+        if verification.amount is None:
+            # Money is there, and its unit may be another than we think: manual review.
+            logger.error("verify says success with an amount that is not whole", tx_ref=tx_ref)
+        return verification
+
+    def cancel(self, payment: Payment, time_left: float) -> bool:  # noqa: ARG002 - not supported
+        return False
+
+    def refund(self, payment: Payment, refund: Refund, time_left: float) -> str | None:
+        """Chapa's id of the refund, or None when Chapa has it and named none.
+
+        Raises a ProviderError.
+        """
+        body = {
+            "payment_reference": payment.provider_reference or payment.tx_ref,
+            "amount": to_wire(refund.amount),
+            "reason": (refund.reason or "Refund")[:MAX_REASON],
+            "merchant_reference": refund_reference(refund.refund_id, refund.attempt),
+        }
+        answer = self._post("/refunds", time_left, body)
+        if _code(answer) == USED and refund.sends:
+            return None  # An earlier call, whose answer was lost, arrived.
+        if not _accepted(answer):
+            raise _refused("refund", answer)
+        data = answer.data if isinstance(answer.data, dict) else {}
+        reference = text_of(data.get("chapa_reference"))
+        return reference if reference != payment.provider_reference else None
+
+    def verify_refund(self, refund: Refund, time_left: float) -> Said:
+        """Ask by Chapa's reference of the refund, then by ours."""
+        until = self._clock() + time_left
+        ours = refund_reference(refund.refund_id, refund.attempt)
+        for reference in filter(None, (refund.provider_refund_id, ours)):
+            try:
+                answer = self._ask(f"/refunds/{in_path(reference)}/verify", until - self._clock())
+            except ProviderError as error:
+                logger.warning(
+                    "refund check unanswered", refund_id=refund.refund_id, reason=error.reason
+                )
+                return Said.UNKNOWN
+            if _accepted(answer) and isinstance(answer.data, dict):
+                data = answer.data
+                said = REFUND_SAID.get(word_of(data.get("status")))
+                fits = _names(data) in {None, ours} and (
+                    data.get("amount") is None or from_wire(data["amount"]) == refund.amount
+                )
+                if said and fits:
+                    return said
+            logger.warning(
+                "unexpected refund response",
+                refund_id=refund.refund_id,
+                **_facts_of_error(answer),
+            )
+        return Said.UNKNOWN
+
+    def _post(self, path: str, time_left: float, body: Mapping[str, Any]) -> Envelope:
+        # The docs' security guide asks for the key; what a repetition returns is not documented. It
+        # names the whole request: an attempt without a field that Chapa refused is another one.
+        key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
+        headers = {"Idempotency-Key": key}
+        return read_envelope(*self._act("POST", path, time_left, json=body, headers=headers))
+
+
+def to_wire(minor: int) -> int:
+    return minor * UNITS_PER_MINOR
+
+
+def from_wire(value: object) -> int | None:
+    """An amount as minor units. Numbers and strings of digits both occur in Chapa's samples.
+
+    None for a decimal, even a whole one: it would mean that the unit is not the one we think.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value).strip()
+    if not re.fullmatch(r"\d{1,12}", text, re.ASCII):
+        return None
+    minor, rest = divmod(int(text), UNITS_PER_MINOR)
+    return minor if not rest else None
+
+
+def _international(customer: Mapping[str, str]) -> dict[str, str]:
+    """With the telephone number as most integrators send it: +2519…"""
+    number = customer.get("phone_number")
+    changed = {"phone_number": f"+251{number[-9:]}"} if number else {}
+    return {**customer, **changed}
+
+
+def _references(data: Mapping[str, Any], url: str, ours: str) -> Iterator[str]:
+    """Chapa's reference: a field of the answer, or the last part of the page's address.
+
+    The docs call it returned by initialization; three integrators find it in the address only.
+    """
+    for name in ("chapa_reference", "reference"):
+        reference = text_of(data.get(name))
+        if reference and reference != ours:
+            yield reference
+    last = urlsplit(url).path.rstrip("/").rpartition("/")[2]
+    if _REFERENCE.fullmatch(last):
+        yield last
+
+
+def _ways(payment: Payment) -> Iterator[str]:
+    if payment.provider_reference:
+        yield f"/payments/{in_path(payment.provider_reference)}/verify"
+    yield f"/payments/{in_path(payment.tx_ref)}/verify"
+    yield f"/payments?reference={in_path(payment.tx_ref)}"
+
+
+def _names(data: object) -> str | None:
+    """Our reference in an answer; the docs admit a misspelt key in older ones."""
+    if not isinstance(data, dict):
+        return None
+    return text_of(data.get("merchant_reference")) or text_of(data.get("merchant_referece"))
+
+
+def _moment(value: object) -> int | None:
+    """Seconds since the epoch of a time such as 2026-11-22T09:00:00Z; None for anything else."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def _code(answer: Envelope) -> str | None:
+    return text_of(answer.error.get("code")) if isinstance(answer.error, dict) else None
+
+
+def _accepted(answer: Envelope) -> bool:
+    return (
+        answer.code in SUCCESS_CODES
+        and _code(answer) is None
+        and word_of(answer.status) not in {"error", "failed"}
+    )
+
+
+def _missing(answer: Envelope) -> bool:
+    """Whether Chapa says that it does not know the payment, which is then not paid.
+
+    A 404 of another server has no `status` and says nothing.
+    """
+    code = _code(answer)
+    return code == NOT_FOUND or (
+        code is None and answer.code == 404 and "status" in answer.model_fields_set
+    )
+
+
+def _is_empty_list(answer: Envelope) -> bool:
+    """A list with other payments may be one whose filter has no effect: it says nothing."""
+    return answer.code == 200 and isinstance(answer.data, dict) and answer.data.get("items") == []
+
+
+def _facts_of_error(answer: Envelope) -> dict[str, Any]:
+    """What support asks for. No words of the answer."""
+    details = answer.error.get("details") if isinstance(answer.error, dict) else None
+    request_id = text_of(details.get("request_id")) if isinstance(details, dict) else None
+    return {
+        "http_status": answer.code,
+        "error_code": scrub(_code(answer) or "", 40),
+        "request_id": scrub(request_id or "", 80),
+    }
+
+
+def _refused(call: str, answer: Envelope) -> ProviderError:
+    details = answer.error.get("details") if isinstance(answer.error, dict) else None
+    complaints = {
+        name.removeprefix("customer."): said
+        for name, said in (details if isinstance(details, dict) else {}).items()
+        if name != "request_id"
+    }
+    words = complaints or answer.message
+    log_refusal(call, words, **_facts_of_error(answer))
+    code = _code(answer)
+    if code in REFUSED or (code not in NOT_FINAL and answer.code in REFUSED_CODES):
+        return ProviderRejected("refused", provider_message=words)
+    uncertain = answer.code < 400 or answer.code == 409 or code in NOT_FINAL
+    return ProviderFailed(f"HTTP {answer.code}", may_have_acted=uncertain)
