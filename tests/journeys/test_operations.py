@@ -47,8 +47,8 @@ def test_operator_accepts_a_payment_in_review_and_its_order_is_paid(shop: Deploy
     code, shown, _ = shop.operate("show", tx_ref)
     [resolved] = [event for event in shown["events"] if event["name"] == "payment.resolved"]
     assert (code, resolved["decision"], resolved["reason"]) == (0, "accept", "ticket 7")
-    assert resolved["by"] == accepted["accepted_by"]
-    assert resolved["by"].startswith("arn:aws:")
+    assert resolved["decided_by"] == accepted["accepted_by"]
+    assert resolved["decided_by"].startswith("arn:aws:")
     assert [event["name"] for event in shown["events"]] == shop.event_names(order_id)
 
 

@@ -280,7 +280,7 @@ class TestResolve:
             assert (resolved.code, resolved.data["status"]) == (0, status)
         events = run("show", order_id, "--json").data["events"]
         [event] = [event for event in events if event["name"] == "payment.resolved"]
-        assert (event["by"], event["reason"]) == (ALMAZ, "Bank statement")
+        assert (event["decided_by"], event["reason"]) == (ALMAZ, "Bank statement")
         assert f"--{event['decision']}" == decision
 
     def test_payment_is_dismissed_unanswered_only_if_told_so(self, shop: Shop, run: Run) -> None:

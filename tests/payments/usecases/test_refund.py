@@ -406,7 +406,7 @@ class TestRefusedRefund:
         events = [e for e in shop.events(order_id) if isinstance(e, RefundResolved)]
         later = (other, mine) == (RefundDecision.RETRY, RefundDecision.SETTLE)
         assert [e.decision for e in events] == [other.value, *(["settle"] if later else [])]
-        assert events[0].by.endswith("sara")
+        assert events[0].decided_by.endswith("sara")
 
     def test_decision_about_an_unknown_refund_is_refused(self, shop: Shop) -> None:
         with pytest.raises(RefundNotFound):

@@ -215,7 +215,9 @@ def test_first_of_two_operators_decides(
     shop.before_aws("TransactWriteItems", lambda: decide(shop, tx_ref, other, by=SARA))
     with pytest.raises(NotResolvable):
         decide(shop, tx_ref, mine)
-    assert [(e.decision, e.by) for e in decisions_of(shop, order_id)] == [(other.value, SARA)]
+    assert [(e.decision, e.decided_by) for e in decisions_of(shop, order_id)] == [
+        (other.value, SARA)
+    ]
 
 
 @pytest.mark.parametrize("decision", [REFUND, DISMISS])
