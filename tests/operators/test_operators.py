@@ -287,7 +287,7 @@ class TestResolve:
         _, tx_ref = shop.begun()
         shop.unanswered()
         words = ("resolve", tx_ref, "--dismiss", "--reason", "Account closed")
-        assert run(*words).code == 1
+        assert run(*words).code == 2
         assert run(*words, "--unanswered", "--json").data["status"] == "closed"
 
 

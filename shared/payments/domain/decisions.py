@@ -240,9 +240,7 @@ def decide(
     late_success: LateSuccessPolicy,
 ) -> Decision:
     """What the provider's answer about one payment means. `mode` is ours: `test` or `live`."""
-    payment = aggregate.payment(tx_ref)
-    if payment is None:
-        raise KeyError(tx_ref)
+    payment = aggregate.known_payment(tx_ref)
     unpaid = payment.status in UNPAID
     has_money = answer.said in {Said.PAID, Said.REFUNDED, Said.REVERSED}
     if names_another(payment, answer, mode) and not (has_money and unpaid):
@@ -482,4 +480,4 @@ def dismiss(
         went_back or aggregate.order.paid_by == payment.tx_ref
     ):
         return end(_returned(aggregate, payment, said, now), now)
-    return end(_close(aggregate, payment, f"dismissed: {reason}", now), now)
+    return end(_close(aggregate, payment, "dismissed by an operator", now), now)

@@ -400,7 +400,7 @@ def test_given_back_of_an_applied_payment_is_what_is_left() -> None:
 def test_dismissed_payment_is_closed_and_lets_its_order_end(status: P) -> None:
     before = aggregate(status, **LEASED)
     early = decisions.dismiss(before, before.payments[0], Said.NOT_PAID, *BY)
-    assert early.payments == (payment(P.CLOSED, reason="dismissed: called the customer"),)
+    assert early.payments == (payment(P.CLOSED, reason="dismissed by an operator"),)
     assert early.order == replace(before.order, active_tx_ref=None)
     late = decisions.dismiss(before, before.payments[0], Said.UNKNOWN, *BY[:2], EXPIRY)
     assert late.order.status is OrderStatus.EXPIRED

@@ -59,7 +59,7 @@ OPENED = [events.PaymentPending(NOW, TX)]
 BEGUN = [events.PaymentInitializing(NOW + 1, "x", *MONEY)]
 WRONG = [events.PaymentReview(NOW, TX, "not as requested: amount, mode")]
 REVERSED = [events.PaymentReview(NOW, TX, "provider says reversed")]
-DISMISSED = [resolved(TX, "dismiss"), closed("dismissed: why")]
+DISMISSED = [resolved(TX, "dismiss"), closed("dismissed by an operator")]
 ACCEPTED = [resolved(TX, "accept"), replace(SUCCEEDED, provider_reference=None), PAID]
 BY_CHAPA_TOO = resolved(RF, "dismiss", "provider", "the payment was refunded at the provider")
 REFUSED_BY_REVERSAL = events.RefundReview(NOW, RF, TX, "the payment itself was reversed")

@@ -352,6 +352,7 @@ class TestRefusedRefund:
         [made] = shop.simulator.refunds.values()
         assert made.merchant_reference not in {None, refund.refund_id}
         assert shop.payment(tx_ref).status is PaymentStatus.REFUNDED
+        assert resolve(shop, refund, RefundDecision.RETRY).status is RefundStatus.REFUNDED
         assert shop.event_names(order_id).count("refund.resolved") == 1
 
     @pytest.mark.corrupts  # Chapa gave nothing back.
