@@ -303,10 +303,12 @@ def _paid(
     ]
     if not answer.provider_reference:
         wrong.append("provider_reference")
+    # What Chapa shows of a payment that was refunded in part is not known.
+    counted = aggregate.refunds_of(payment.tx_ref)
     facts = replace(
         payment,
         provider_reference=answer.provider_reference or payment.provider_reference,
-        paid_amount=answer.amount,
+        paid_amount=payment.paid_amount if counted else answer.amount,
         paid_currency=answer.currency,
         paid_at=payment.paid_at or now,
         lease_until=0,

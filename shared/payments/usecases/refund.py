@@ -192,12 +192,11 @@ def _step(
     if answer.said is Said.REVERSED:
         decision = apply(backend, aggregate, refund.tx_ref, answer)
         return decision.aggregate, decision.outcome
-    whole = refund.amount == payment.paid_amount
-    if answer.said is Said.REFUNDED and whole:
+    if answer.said is Said.REFUNDED and refund.amount == payment.paid_amount:
         return _ended(backend, aggregate, refund, Said.REFUNDED), Outcome.APPLIED
     if refund.status is RefundStatus.PENDING:
-        # Chapa has it, and takes days. Without Chapa's id of it nothing tells when a part is done.
-        return aggregate, Outcome.OPEN if whole else Outcome.UNANSWERED
+        # Chapa has it, and named no id of it: whether it is done cannot be asked.
+        return aggregate, Outcome.UNANSWERED
     return _send(backend, aggregate, refund)
 
 
