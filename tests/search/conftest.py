@@ -5,7 +5,7 @@ from unittest.mock import patch
 import pytest
 from moto import mock_aws
 
-from payments.aws import repository
+from payments.aws import items
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +15,6 @@ def aws() -> Iterator[None]:
     The other seven queries of each sweep cost time and find nothing.
     """
     logging.disable()
-    with mock_aws(), patch.object(repository, "DUE_SHARDS", 1):
+    with mock_aws(), patch.object(items, "DUE_SHARDS", 1):
         yield
     logging.disable(logging.NOTSET)

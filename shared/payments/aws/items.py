@@ -144,6 +144,10 @@ def event_item(order_id: str, number: int, event: Event, due_at: int) -> dict[st
     }
 
 
+def due_shards(prefix: str) -> list[str]:
+    return [f"{prefix}#{shard}" for shard in range(DUE_SHARDS)]
+
+
 def _due_shard(prefix: str, order_id: str) -> str:
     return f"{prefix}#{zlib.crc32(order_id.encode()) % DUE_SHARDS}"
 

@@ -17,7 +17,6 @@ from botocore.exceptions import ClientError
 
 from payments.aws.items import (
     CATALOGUE_LIST,
-    DUE_SHARDS,
     EMPTY_PRODUCT,
     ORDER_SK,
     STOCK_PREFIX,
@@ -25,6 +24,7 @@ from payments.aws.items import (
     Product,
     aggregate_in,
     deserialize,
+    due_shards,
     event_item,
     event_key,
     event_of,
@@ -318,13 +318,14 @@ class Repository:
 
     def _due(self, prefix: str, now: int) -> Iterator[dict[str, Any]]:
         # In random order: when a sweep runs out of time, it is not always the same shard's turn.
-        for shard in random.sample(range(DUE_SHARDS), DUE_SHARDS):
+        shards = due_shards(prefix)
+        for shard in random.sample(shards, len(shards)):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
                 IndexName="due",
                 KeyConditionExpression="due_shard = :shard AND due_at <= :now",
                 ExpressionAttributeValues={
-                    ":shard": serialize(f"{prefix}#{shard}"),
+                    ":shard": serialize(shard),
                     ":now": serialize(now),
                 },
             )

@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError
 
 from payments.aws.items import (
     CATALOGUE_LIST,
-    DUE_SHARDS,
     OWED_LIST,
     REVIEW_LIST,
     UNANSWERED_LIST,
@@ -19,6 +18,7 @@ from payments.aws.items import (
     Product,
     customer_list,
     day_list,
+    due_shards,
     plain,
 )
 from payments.aws.repository import (
@@ -668,15 +668,15 @@ def test_shards_are_read_in_random_order_and_the_soonest_order_first(
         placed(table, f"{number:012d}", due_at=NOW - number, lines=())
     orders = [item for item in table.shop.dump() if item["sk"] == "ORDER"]
     shards = {str(item["order_id"]): str(item["due_shard"]) for item in orders}
-    for sample in (sorted, lambda numbers: sorted(numbers, reverse=True)):
-        monkeypatch.setattr(random, "sample", lambda numbers, _, s=sample: s(numbers))
+    for sample in (sorted, lambda names: sorted(names, reverse=True)):
+        monkeypatch.setattr(random, "sample", lambda names, _, s=sample: s(names))
         found = list(table.due(NOW))
         assert len(found) == 64
         assert list(dict.fromkeys(shards[order.order_id] for order in found)) == [
-            f"DUE#{shard}" for shard in sample(range(DUE_SHARDS))
+            *sample(due_shards("DUE")),
         ]
-        for shard in range(DUE_SHARDS):
-            times = [o.due_at for o in found if shards[o.order_id] == f"DUE#{shard}"]
+        for shard in due_shards("DUE"):
+            times = [o.due_at for o in found if shards[o.order_id] == shard]
             assert times == sorted(times)
 
 
