@@ -33,11 +33,6 @@ def of(name: str) -> tuple[str, ...]:
     return (f"tests/payments/{folder}/test_{module}.py",)
 
 
-def in_scene(scene: str) -> str:
-    """The interleavings of a scene, as many as are played by day."""
-    return f"tests/search/test_interleavings.py -k {scene}"
-
-
 WEBHOOK = ("tests/functions/test_webhook.py",)
 FORGERIES = ("tests/functions/test_forgeries.py",)
 IN_TEMPLATE = ("tests/test_template.py",)

@@ -192,11 +192,13 @@ def _step(
     if answer.said is Said.REVERSED:
         decision = apply(backend, aggregate, refund.tx_ref, answer)
         return decision.aggregate, decision.outcome
-    if answer.said is Said.REFUNDED and refund.amount == payment.paid_amount:
+    whole = refund.amount == payment.paid_amount
+    if answer.said is Said.REFUNDED and whole:
         return _ended(backend, aggregate, refund, Said.REFUNDED), Outcome.APPLIED
     if refund.status is RefundStatus.PENDING:
-        # Chapa has it, and named no id of it: whether it is done cannot be asked.
-        return aggregate, Outcome.UNANSWERED
+        # Chapa has it. Without Chapa's id of it only the end of a whole refund can be seen.
+        is_new = backend.now - refund.moved_at < backend.rules.unanswered_after
+        return aggregate, Outcome.OPEN if whole and is_new else Outcome.UNANSWERED
     return _send(backend, aggregate, refund)
 
 
