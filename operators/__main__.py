@@ -137,7 +137,11 @@ def list_(
         Status.UNANSWERED: UNANSWERED_LIST,
     }
     for entry in backend.repository.listed(lists[status], limit):
-        aggregate = backend.read(entry.order_id)
+        try:
+            aggregate = backend.read(entry.order_id)
+        except (LookupError, TypeError, ValueError) as error:
+            rows.append({"order_id": entry.order_id, "broken": f"{type(error).__name__}: {error}"})
+            continue
         payment, refund = aggregate.payment(entry.name), aggregate.refund(entry.name)
         if payment is not None:
             rows.append({"order_id": entry.order_id, **views.payment_details(payment)})

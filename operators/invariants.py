@@ -69,6 +69,8 @@ class StoredOrder:
     """Of the events, in order."""
     indexed: bool
     """Whether the due index contains the order."""
+    held: Mapping[str, int]
+    """Units by SKU."""
 
     @property
     def paid_at(self) -> int | None:
@@ -101,9 +103,9 @@ def violations(
     """
     stored = read(items)
     found = [*stored.broken, *_stock(stored, units or {})]
-    for order in stored.orders.values():
+    for name, order in stored.orders.items():
         for check in (_order, _payments, _refunds, _event_log, _due):
-            found += check(order)
+            found += _or_broken(name, check(order))
     if confirmed is not None:
         known = {each.tx_ref: each for each in confirmed}
         found += _confirmed(stored.orders, known.values(), settled=settled)
@@ -112,6 +114,14 @@ def violations(
     for view in client_views:
         found += _client_view(stored.orders.get(view.order_id), view)
     return found
+
+
+def _or_broken(order_id: str, sentences: Iterator[str]) -> Iterator[str]:
+    """The sentences about an order, or that its items hold what cannot be compared."""
+    try:
+        yield from sentences
+    except Exception as error:
+        yield f"order {order_id} cannot be checked: {type(error).__name__}: {error}"
 
 
 def read(items: Iterable[Mapping[str, Any]]) -> Stored:
@@ -148,30 +158,36 @@ def _stored_order(partition: list[Mapping[str, Any]]) -> StoredOrder:
         [event_in(item)[1] for item in logged],
         [int(item["number"]["N"]) for item in logged],
         any("due_shard" in item for item in partition if item["sk"]["S"] == "ORDER"),
+        {sku: int(units) for sku, units in aggregate.held_units.items()},
     )
 
 
 def overdue(items: Iterable[Mapping[str, Any]], now: int, after: int) -> list[str]:
     """A sentence for whatever is in manual review or unanswered for longer than `after` seconds."""
-    found = []
-    for order in read(items).orders.values():
-        records: list[tuple[str, Payment | Refund]] = [
-            *((f"payment {p.tx_ref}", p) for p in order.aggregate.payments),
-            *((f"refund {r.refund_id}", r) for r in order.aggregate.refunds),
-        ]
-        for name, record in records:
-            in_review = record.status in {PaymentStatus.REVIEW, RefundStatus.REVIEW}
-            since = record.moved_at if in_review else record.unanswered_since
-            if since is not None and now - since > after:
-                what = "in manual review" if in_review else "unanswered"
-                found.append(f"{name} is {what} since {iso_time(since)}")
-    return found
+    return [
+        sentence
+        for name, order in read(items).orders.items()
+        for sentence in _or_broken(name, _overdue(order, now, after))
+    ]
+
+
+def _overdue(order: StoredOrder, now: int, after: int) -> Iterator[str]:
+    records: list[tuple[str, Payment | Refund]] = [
+        *((f"payment {p.tx_ref}", p) for p in order.aggregate.payments),
+        *((f"refund {r.refund_id}", r) for r in order.aggregate.refunds),
+    ]
+    for name, record in records:
+        in_review = record.status in {PaymentStatus.REVIEW, RefundStatus.REVIEW}
+        since = record.moved_at if in_review else record.unanswered_since
+        if since is not None and now - since > after:
+            what = "in manual review" if in_review else "unanswered"
+            yield f"{name} is {what} since {iso_time(since)}"
 
 
 def _stock(stored: Stored, units: Mapping[str, int]) -> Iterator[str]:
     held: Counter[str] = Counter()
     for order in stored.orders.values():
-        held.update(order.aggregate.held_units)
+        held.update(order.held)
     for sku, item in stored.stock.items():
         available, stocked = item.get("available"), item.get("stocked")
         if not isinstance(available, int) or not isinstance(stocked, int):
@@ -317,8 +333,13 @@ def _confirmed(
             yield f"{name}: Chapa confirms it, and it is {payment.status.value}"
         if it.refunded > it.amount:
             yield f"{name}: Chapa gave back {it.refunded} of {it.amount}"
-        ours = sum(r.amount for r in known.aggregate.refunds if r.tx_ref == it.tx_ref)
-        if it.refunded - it.elsewhere > ours and known.aggregate.refunds:
+        # Chapa may pay out a refund though it reversed the payment and we have it in review.
+        ours = sum(
+            r.amount
+            for r in known.aggregate.refunds_of(it.tx_ref)
+            if r.status is not RefundStatus.REVERSED
+        )
+        if it.refunded - it.elsewhere > ours:
             yield f"{name}: Chapa gave back {it.refunded}, but our refunds add up to {ours}"
 
 

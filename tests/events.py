@@ -136,24 +136,26 @@ def _data(kind: type[Event]) -> dict[str, Any]:
     }
 
 
+def meanings() -> dict[str, str]:
+    """What each field of `data` means: the same in every event that has it."""
+    found: dict[str, str] = {}
+    for kind in EVENTS.values():
+        for field in fields_of(kind):
+            description = field.schema["description"]
+            assert found.setdefault(field.name, description) == description, field.name
+    return found
+
+
 def tables() -> str:
     """The generated part of docs/events.md."""
     envelope = [f"| `{name}` | {each['description']} |" for name, each in ENVELOPE.items()]
     kinds: dict[str, list[str]] = {}
-    meanings: dict[tuple[str, str], list[str]] = {}
     for name, kind in EVENTS.items():
-        known = list(fields_of(kind))
-        for field in known:
-            meanings.setdefault((field.name, field.schema["description"]), []).append(name)
-        shown = ", ".join(f"`{f.name}`{' (may be missing)' * f.optional}" for f in known)
+        shown = ", ".join(f"`{f.name}`{' (may be missing)' * f.optional}" for f in fields_of(kind))
         kinds.setdefault(name.partition(".")[0], []).append(
             f"| `{name}` | {kind.__doc__} | {shown} |"
         )
-    names = [name for name, _ in meanings]
-    data = [
-        f"| `{name}`{_where(events) if names.count(name) > 1 else ''} | {description} |"
-        for (name, description), events in meanings.items()
-    ]
+    data = [f"| `{name}` | {description} |" for name, description in meanings().items()]
     return "\n".join(
         [
             "",
@@ -176,10 +178,6 @@ def tables() -> str:
 
 
 TITLES = {"order": "Orders", "stock": "Stock", "payment": "Payments", "refund": "Refunds"}
-
-
-def _where(events: Iterable[str]) -> str:
-    return f" of {', '.join(f'`{name}`' for name in events)}"
 
 
 def _table(head: str, rows: Iterable[str]) -> list[str]:

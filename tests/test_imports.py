@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "shared" / "payments"
 MODULES = {
@@ -30,6 +32,9 @@ BETWEEN_ADAPTERS = {("chapa.calls", "aws.secrets"), ("aws.secrets", "chapa.keys"
 
 DOMAIN = ["states", "records", "aggregate", "events", "rules", "refunds", "decisions", "checks"]
 """Modules with the rules import only those before them."""
+
+NOT_PLAIN = {"StrEnum", "IntEnum", "Flag"}
+"""Their members equal strings or numbers, and so members of other enums."""
 
 IO = {"asyncio", "http", "io", "logging", "os", "pathlib", "random", "socket", "time"}
 # The layer contains urllib3 because of requests; Lambda provides boto3.
@@ -137,3 +142,13 @@ def test_deployed_code_imports_no_other_folder_of_ours() -> None:
         # The empty name is a relative import.
         tops = {name.partition(".")[0] for name in imports(path)}
         assert not tops & {"", "functions", "operators", "sandbox", "tests", "shared"}, path
+
+
+@pytest.mark.parametrize("path", [*MODULES.values(), *FUNCTIONS.values()], ids=str)
+def test_enums_are_plain_and_no_result_is_a_bool_among_others(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not names & NOT_PLAIN
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    results = [ast.unparse(each.returns) for each in functions if each.returns]
+    assert not [result for result in results if "tuple[" in result and "bool" in result]

@@ -23,7 +23,7 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     user_id = http.user_id(event)
     if "order_id" in path:
         aggregate = bounded.read_owned(path["order_id"], user_id)
-        return http.respond(200, order_with_payments_view(aggregate))
+        return http.respond(200, order_with_payments_view(aggregate, bounded.now))
     return _payment(bounded, path["tx_ref"], user_id, event.get("queryStringParameters") or {})
 
 
@@ -43,4 +43,4 @@ def _payment(bounded: Backend, tx_ref: str, user_id: str, query: dict[str, str])
     payment = aggregate.payment(tx_ref)
     if payment is None:
         raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
-    return http.respond(200, payment_view(aggregate, payment, events))
+    return http.respond(200, payment_view(aggregate, payment, events, bounded.now))

@@ -7,6 +7,7 @@ go through `scrub` first.
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -36,7 +37,8 @@ def count(name: str, times: int = 1) -> None:
 def announce(order_id: str, events: Iterable[Event]) -> None:
     """Log each event, and count it: `payment.review` is counted as `PaymentReview`."""
     for event in events:
-        logger.info(event.name, order_id=order_id, **details(event))
+        shown: dict[str, Any] = details(event)
+        logger.info(event.name, order_id=order_id, **shown)
         count(metric_of(event.name))
 
 

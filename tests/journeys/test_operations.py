@@ -47,8 +47,8 @@ def test_operator_accepts_a_payment_in_review_and_its_order_is_paid(shop: Deploy
     code, shown, _ = shop.operate("show", tx_ref)
     [resolved] = [event for event in shown["events"] if event["name"] == "payment.resolved"]
     assert (code, resolved["decision"], resolved["reason"]) == (0, "accept", "ticket 7")
-    assert resolved["by"] == accepted["accepted_by"]
-    assert resolved["by"].startswith("arn:aws:")
+    assert resolved["decided_by"] == accepted["accepted_by"]
+    assert resolved["decided_by"].startswith("arn:aws:")
     assert [event["name"] for event in shown["events"]] == shop.event_names(order_id)
 
 
@@ -94,7 +94,7 @@ def test_dismissed_payment_of_a_chapa_that_is_gone_lets_go_of_the_stock(
     unanswered(shop, tx_ref)
     shop.make_due(order_id, expires=True)
     code, _, refusal = shop.operate("resolve", tx_ref, "--dismiss", *WHY)
-    assert (code, "--unanswered" in refusal) == (1, True)
+    assert (code, "--unanswered" in refusal) == (2, True)
     code, dismissed, _ = shop.operate("resolve", tx_ref, "--dismiss", "--unanswered", *WHY)
     assert (code, dismissed["status"]) == (0, "closed")
     assert shop.state(order_id) == ("expired", ["closed"])
@@ -164,7 +164,7 @@ def test_operator_decides_about_a_refund_that_chapa_refused(
     assert shop.refunds(tx_ref) == [("901.00", "refunded")] * retried
     assert shop.order(order_id)["status"] == order_status
     code, _, refusal = shop.operate("retry-refund", refund["refund_id"], *WHY)
-    assert (code, "only one in manual review" in refusal) == (1, True)
+    assert (code, "only one in manual review" in refusal) == ((0, False) if retried else (1, True))
 
 
 def test_operator_stops_and_resumes_the_sale_of_a_product(shop: DeployedShop) -> None:

@@ -138,6 +138,13 @@ def test_payment_refunded_twice_is_a_violation(paid: Items) -> None:
     assert any("gave back" in v for v in check(paid, confirmed=[Confirmed(tx_ref, 100, 101)]))
 
 
+def test_refund_under_our_reference_that_we_do_not_have_is_a_violation(paid: Items) -> None:
+    tx_ref = paid["PAYMENT", ""]["tx_ref"]["S"]
+    [found] = check(paid, confirmed=[Confirmed(tx_ref, 100, 60)])
+    assert "Chapa gave back 60, but our refunds add up to 0" in found
+    assert check(paid, confirmed=[Confirmed(tx_ref, 100, 60, elsewhere=60)]) == []
+
+
 def test_client_that_saw_a_wrong_status_is_a_violation(shop: Shop, paid: Items) -> None:
     order_id = paid["ORDER", ""]["order_id"]["S"]
     right = [
@@ -162,6 +169,26 @@ def test_broken_order_does_not_hide_what_is_wrong_with_another(shop: Shop, paid:
     found = check({**paid, ("BROKEN", ""): broken}, units={"LAST": 1})
     assert any("ORDER#broken cannot be read" in violation for violation in found)
     assert any("not the sum of its lines" in violation for violation in found)
+
+
+WRONG: list[dict[str, Any]] = [
+    *({"NULL": True}, {"S": "nonsense"}, {"N": "-1.5"}, {"N": "1e120"}),
+    *({"L": [{"N": "1"}]}, {"M": {"sku": {"N": "1"}}}),
+]
+
+
+def test_check_ends_whatever_one_attribute_holds(shop: Shop) -> None:
+    _, tx_ref = shop.paid({"LAST": 1})
+    refunds.request(shop.backend, tx_ref, 40, key="1", reason="Broken", returns={"LAST": 1})
+    items = items_of(shop)
+    for key, item in items.items():
+        for attribute in item.keys() - {"pk", "sk"}:
+            rest = {name: value for name, value in item.items() if name != attribute}
+            for value in WRONG:
+                damaged = {**items, key: rest | {attribute: value}}
+                check(damaged)
+                overdue(damaged.values(), shop.now, 86_400)
+            check({**items, key: rest})
 
 
 def test_accepted_payment_need_not_be_as_requested(shop: Shop) -> None:

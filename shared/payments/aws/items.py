@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from payments.domain.aggregate import Event, OrderAggregate
-from payments.domain.events import details, event_from
+from payments.domain.events import EVENTS, SoldLine, details
 from payments.domain.money import CURRENCIES
 from payments.domain.records import Line, Order, Payment, Refund
 from payments.domain.states import (
@@ -205,7 +205,11 @@ def event_in(image: Mapping[str, Any]) -> tuple[EventKey, Event]:
 
 
 def event_of(item: Mapping[str, Any]) -> Event:
-    return event_from(item["name"], item["at"], item["details"])
+    """Raises KeyError or TypeError when it is no event of ours."""
+    given = dict(item["details"])
+    if "lines" in given:
+        given["lines"] = tuple(SoldLine(**line) for line in given["lines"])
+    return EVENTS[item["name"]](at=item["at"], **given)
 
 
 def _record[R: (Order, Payment, Refund)](kind: type[R], item: Mapping[str, Any], **more: Any) -> R:

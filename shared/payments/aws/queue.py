@@ -26,8 +26,8 @@ class Queue:
             QueueUrl=self._url, MessageBody=message_body(message), DelaySeconds=min(delay, 900)
         )
 
-    def send_all(self, messages: Iterable[Message]) -> Iterator[tuple[Message, bool]]:
-        """Each message and whether it is stored."""
+    def send_all(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Sends all, and yields those that are stored."""
         for some in batched(messages, 10, strict=False):
             answer = self._client.send_message_batch(
                 QueueUrl=self._url,
@@ -37,8 +37,7 @@ class Queue:
                 ],
             )
             failed = {entry["Id"] for entry in answer.get("Failed", [])}
-            for number, message in enumerate(some):
-                yield message, str(number) not in failed
+            yield from (m for number, m in enumerate(some) if str(number) not in failed)
 
 
 def message_body(message: Message) -> str:

@@ -47,6 +47,18 @@ class OrderAggregate:
     def refund(self, refund_id: str) -> Refund | None:
         return next((r for r in self.refunds if r.refund_id == refund_id), None)
 
+    def known_payment(self, tx_ref: str) -> Payment:
+        """Raises KeyError when there is none."""
+        if (payment := self.payment(tx_ref)) is None:
+            raise KeyError(tx_ref)
+        return payment
+
+    def known_refund(self, refund_id: str) -> Refund:
+        """Raises KeyError when there is none."""
+        if (refund := self.refund(refund_id)) is None:
+            raise KeyError(refund_id)
+        return refund
+
     def refunds_of(self, tx_ref: str) -> tuple[Refund, ...]:
         return tuple(r for r in self.refunds if r.tx_ref == tx_ref)
 

@@ -279,9 +279,7 @@ def decide(
     late_success: LateSuccessPolicy,
 ) -> Decision:
     """What the provider's answer about one payment means. `mode` is ours: `test` or `live`."""
-    payment = aggregate.payment(tx_ref)
-    if payment is None:
-        raise KeyError(tx_ref)
+    payment = aggregate.known_payment(tx_ref)
     unpaid = payment.status in UNPAID
     has_money = answer.said in {Said.PAID, Said.REFUNDED, Said.REVERSED}
     if names_another(payment, answer, mode) and not (has_money and unpaid):
@@ -344,10 +342,12 @@ def _paid(
     ]
     if not answer.provider_reference:
         wrong.append("provider_reference")
+    # What Chapa shows of a payment that was refunded in part is not known.
+    counted = aggregate.refunds_of(payment.tx_ref)
     facts = replace(
         payment,
         provider_reference=answer.provider_reference or payment.provider_reference,
-        paid_amount=answer.amount,
+        paid_amount=payment.paid_amount if counted else answer.amount,
         paid_currency=answer.currency,
         paid_at=payment.paid_at or now,
         lease_until=0,
@@ -521,4 +521,4 @@ def dismiss(
         went_back or aggregate.order.paid_by == payment.tx_ref
     ):
         return end(_returned(aggregate, payment, said, now), now)
-    return end(_close(aggregate, payment, f"dismissed: {reason}", now), now)
+    return end(_close(aggregate, payment, "dismissed by an operator", now), now)

@@ -6,8 +6,8 @@ decimal strings outside; `since` is in seconds since the epoch here and an ISO 8
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, ClassVar, Literal
 
 from payments.domain.aggregate import Event
 from payments.domain.records import Order, Payment, Refund
@@ -21,7 +21,9 @@ type Reason = Annotated[str, "why, in words"]
 type Reminder = Annotated[bool, "whether it is the daily reminder of a review that is still open"]
 type Since = Annotated[int, "since when"]
 type Decision = Annotated[str, "what was decided"]
-type DecidedBy = Annotated[str, "the AWS identity of the operator"]
+type DecidedBy = Annotated[
+    str, "the AWS identity of the operator, or `provider` when the money went back at Chapa"
+]
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class PaymentRefunded(Event):
 
     name: ClassVar[str] = "payment.refunded"
     tx_ref: TxRef
-    by: Annotated[
+    refunded_by: Annotated[
         Literal["us", "provider"], "`us`, or `provider` when nobody here requested the refund"
     ]
 
@@ -189,7 +191,7 @@ class PaymentResolved(Event):
     name: ClassVar[str] = "payment.resolved"
     tx_ref: TxRef
     decision: Decision
-    by: DecidedBy
+    decided_by: DecidedBy
     reason: Reason
 
 
@@ -258,13 +260,13 @@ class RefundUnanswered(Event):
 
 @dataclass(frozen=True)
 class RefundResolved(Event):
-    """An operator decided about the refund: `retry`, `settle` (paid back outside) or `dismiss`."""
+    """A refused refund was decided about: `retry`, `settle` (paid back outside) or `dismiss`."""
 
     name: ClassVar[str] = "refund.resolved"
     refund_id: RefundId
     tx_ref: TxRef
     decision: Decision
-    by: DecidedBy
+    decided_by: DecidedBy
     reason: Reason
 
 
@@ -277,21 +279,9 @@ def _kinds(base: type[Event]) -> Iterator[type[Event]]:
 EVENTS: Mapping[str, type[Event]] = {kind.name: kind for kind in _kinds(Event)}
 
 
-def details(event: Event) -> dict[str, Any]:
+def details(event: Event) -> dict[str, object]:
     """What an event carries, but for its time."""
     return {name: value for name, value in asdict(event).items() if name != "at"}
-
-
-def event_from(name: str, at: int, stored: Mapping[str, Any]) -> Event:
-    """The event that was stored. Raises KeyError or TypeError when it is none of ours."""
-    kind = EVENTS[name]
-    given = dict(stored)
-    if "lines" in given:
-        given["lines"] = tuple(SoldLine(**line) for line in given["lines"])
-    known = {field.name for field in fields(kind)}
-    if unknown := given.keys() - known:
-        raise TypeError(f"{name} has no {sorted(unknown)}")
-    return kind(at=at, **given)
 
 
 def order_paid(order: Order, payment: Payment, now: int) -> OrderPaid:

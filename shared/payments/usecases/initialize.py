@@ -10,7 +10,6 @@ from payments.domain.ids import new_tx_ref
 from payments.domain.records import Payment
 from payments.domain.states import OrderStatus, PaymentStatus
 from payments.errors import (
-    Busy,
     ConfigurationError,
     OrderEmpty,
     OrderNotPayable,
@@ -20,7 +19,7 @@ from payments.errors import (
     ProviderUnavailable,
     Unavailable,
 )
-from payments.usecases.backend import STALE_TRIES, Backend
+from payments.usecases.backend import Backend
 from payments.usecases.reconcile import close
 
 POLL_SECONDS = 0.2
@@ -57,22 +56,16 @@ def initialize(backend: Backend, order_id: str, user_id: str) -> Checkout:
     """
     tx_ref = new_tx_ref(order_id, backend.random_bytes)
     wait_until = backend.monotonic() + backend.settings.wait_seconds
-    lost_races = 0
-    while lost_races < STALE_TRIES:
-        aggregate = backend.read_owned(order_id, user_id)
-        _check_payable(aggregate, backend.now)
+    for _ in backend.attempts():
+        aggregate = _when_free(backend, order_id, user_id, wait_until)
         active = aggregate.active_payment
         try:
             if active is None:
                 return _begin(backend, aggregate, tx_ref)
             if decisions.page_is_usable(active, backend.now):
                 return Checkout(aggregate, active, Page.REPEATED)
-            if active.lease_until > backend.now:
-                _wait_for_other(backend, active, order_id, wait_until)
-                continue
             aggregate = close(backend, aggregate, [active], "replaced by another attempt")
         except Stale:
-            lost_races += 1
             continue
         if aggregate.order.active_tx_ref == active.tx_ref:
             # It is neither closed nor known to be unpaid.
@@ -81,19 +74,25 @@ def initialize(backend: Backend, order_id: str, user_id: str) -> Checkout:
                 order_id=order_id,
                 retry_after=RETRY_SECONDS,
             )
-    raise Busy("The order is being changed by too many at once.", retry_after=1)
+    raise AssertionError("unreachable")
 
 
-def _wait_for_other(backend: Backend, active: Payment, order_id: str, wait_until: float) -> None:
-    """Another call opens or closes it: its page is ours, too, if it comes soon."""
-    if backend.monotonic() >= wait_until or backend.time_left <= 0:
-        raise PaymentInProgress(
-            "Another request is opening a payment for this order. Ask again for the same order;"
-            " do not place another.",
-            order_id=order_id,
-            retry_after=max(1, min(RETRY_SECONDS, active.lease_until - backend.now)),
-        )
-    backend.sleep(POLL_SECONDS)
+def _when_free(backend: Backend, order_id: str, user_id: str, wait_until: float) -> OrderAggregate:
+    """The order, once no other call opens or closes its active payment: that page is ours, too."""
+    while True:
+        aggregate = backend.read_owned(order_id, user_id)
+        _check_payable(aggregate, backend.now)
+        active = aggregate.active_payment
+        if active is None or active.lease_until <= backend.now:
+            return aggregate
+        if backend.monotonic() >= wait_until or backend.time_left <= 0:
+            raise PaymentInProgress(
+                "Another request is opening a payment for this order. Ask again for the same order;"
+                " do not place another.",
+                order_id=order_id,
+                retry_after=max(1, min(RETRY_SECONDS, active.lease_until - backend.now)),
+            )
+        backend.sleep(POLL_SECONDS)
 
 
 def _check_payable(aggregate: OrderAggregate, now: int) -> None:
@@ -134,10 +133,8 @@ def _begin(backend: Backend, aggregate: OrderAggregate, tx_ref: str) -> Checkout
             can_cancel=provider.can_cancel,
         ),
     )
-    payment = aggregate.payment(tx_ref)
-    assert payment is not None  # noqa: S101 - it was written a moment ago
     try:
-        opened = provider.open(order, payment, backend.time_left)
+        opened = provider.open(order, aggregate.known_payment(tx_ref), backend.time_left)
     except ProviderError as error:
         _release(backend, aggregate, tx_ref, error.reason, acted=error.may_have_acted)
         error.members["order_id"] = order.order_id
@@ -167,8 +164,8 @@ def _begin(backend: Backend, aggregate: OrderAggregate, tx_ref: str) -> Checkout
             opened.provider_reference,
         ),
     )
-    payment = aggregate.payment(tx_ref)
-    if payment is None or payment.status is not PaymentStatus.PENDING:
+    payment = aggregate.known_payment(tx_ref)
+    if payment.status is not PaymentStatus.PENDING:
         # It took so long that another process settled or closed it: its page is not handed out.
         raise PaymentInProgress(
             "The payment was closed while it was being opened. Ask again.",

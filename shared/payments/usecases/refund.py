@@ -10,14 +10,12 @@ from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Outcome, Said
 from payments.domain.money import format_amount
 from payments.domain.records import Refund
-from payments.domain.states import RefundStatus
+from payments.domain.states import COUNTED_REFUNDS, OPEN_REFUNDS, RefundStatus
 from payments.errors import (
     NotResolvable,
-    PaymentNotFound,
     ProviderError,
     ProviderRejected,
     RefundKeyUsed,
-    RefundNotFound,
     RefundTooLarge,
 )
 from payments.telemetry import scrub
@@ -49,14 +47,16 @@ def request(
     RefundTooLarge, RefundKeyUsed or Busy.
     """
     returned = dict(returns or {})
-    aggregate = backend.find(tx_ref)
-    for _ in backend.attempts():
-        payment = aggregate.payment(tx_ref)
-        if payment is None:
-            raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
-        left = refunds.refundable(aggregate, tx_ref)
+    refund_id = ids.refund_id(tx_ref, f"key {key}")
+
+    def step(current: OrderAggregate) -> OrderAggregate:
+        if (known := current.refund(refund_id)) is not None:
+            _check_same(known, amount, returned)
+            return current
+        payment = current.known_payment(tx_ref)
+        left = refunds.refundable(current, tx_ref)
         refund = Refund(
-            refund_id=ids.refund_id(tx_ref, f"key {key}"),
+            refund_id=refund_id,
             tx_ref=tx_ref,
             amount=left if amount is None else amount,
             currency=payment.paid_currency or payment.currency,
@@ -65,29 +65,23 @@ def request(
             whole=amount is None,
             returns=returned,
         )
-        known = aggregate.refund(refund.refund_id)
-        if known is not None:
-            return _same(known, amount, returned)
-        _check_left(aggregate, refund, left)
-        try:
-            backend.save(aggregate, refunds.request_refund(aggregate, refund, backend.now))
-        except Stale:
-            aggregate = backend.find(tx_ref)
-        else:
-            if refund.amount:
-                backend.queue.send(Message(aggregate.order.order_id), 0)
-            return backend.find(tx_ref).refund(refund.refund_id) or refund
-    raise AssertionError("unreachable")
+        _check_left(current, refund, left)
+        return refunds.request_refund(current, refund, backend.now)
+
+    aggregate = backend.find(tx_ref)
+    requested = backend.change(aggregate, step)
+    if requested is not aggregate:
+        backend.queue.send(Message(requested.order.order_id), 0)
+    return requested.known_refund(refund_id)
 
 
-def _same(known: Refund, amount: int | None, returned: Mapping[str, int]) -> Refund:
+def _check_same(known: Refund, amount: int | None, returned: Mapping[str, int]) -> None:
     wants_the_same = known.whole if amount is None else known.amount == amount
     if not wants_the_same or dict(known.returns) != returned:
         raise RefundKeyUsed(
             "This key was used for a refund of another amount or of other goods.",
             refund_id=known.refund_id,
         )
-    return known
 
 
 def _check_left(aggregate: OrderAggregate, refund: Refund, left: int) -> None:
@@ -100,11 +94,10 @@ def _check_left(aggregate: OrderAggregate, refund: Refund, left: int) -> None:
                 sku=sku,
             )
     if refund.amount > left or (refund.amount <= 0 and not (refund.returns and not refund.whole)):
-        payment = aggregate.payment(refund.tx_ref)
         raise RefundTooLarge(
             f"{format_amount(left)} {refund.currency} of this payment can be refunded.",
             tx_ref=refund.tx_ref,
-            payment_status=payment.status.value if payment else None,
+            payment_status=aggregate.known_payment(refund.tx_ref).status.value,
         )
 
 
@@ -120,36 +113,30 @@ def resolve(
 
     Raises RefundNotFound, NotResolvable, RefundTooLarge or Busy.
     """
-    aggregate = backend.find_refund(refund_id)
-    for _ in backend.attempts():
-        refund = aggregate.refund(refund_id)
-        if refund is None:
-            raise RefundNotFound("There is no such refund.", refund_id=refund_id)
+    apply_decision = {
+        RefundDecision.RETRY: refunds.retry,
+        RefundDecision.SETTLE: refunds.settle_outside,
+        RefundDecision.DISMISS: refunds.dismiss,
+    }[decision]
+
+    def step(current: OrderAggregate) -> OrderAggregate:
+        refund = current.known_refund(refund_id)
         if _is_done(refund, decision):
-            return refund
-        _check_resolvable(aggregate, refund, decision)
-        step = {
-            RefundDecision.RETRY: refunds.retry,
-            RefundDecision.SETTLE: refunds.settle_outside,
-            RefundDecision.DISMISS: refunds.dismiss,
-        }[decision]
-        try:
-            aggregate = backend.save(
-                aggregate, step(aggregate, refund, by, scrub(reason), backend.now)
-            )
-        except Stale:
-            aggregate = backend.find_refund(refund_id)
-            continue
-        if decision is RefundDecision.RETRY:
-            backend.queue.send(Message(aggregate.order.order_id), 0)
-        return aggregate.refund(refund_id) or refund
-    raise AssertionError("unreachable")
+            return current
+        _check_resolvable(current, refund, decision)
+        return apply_decision(current, refund, by, scrub(reason), backend.now)
+
+    aggregate = backend.find_refund(refund_id)
+    decided = backend.change(aggregate, step)
+    if decided is not aggregate:
+        backend.queue.send(Message(decided.order.order_id), 0)
+    return decided.known_refund(refund_id)
 
 
 def _is_done(refund: Refund, decision: RefundDecision) -> bool:
     match decision:
         case RefundDecision.RETRY:
-            return refund.status is RefundStatus.REQUESTED and refund.attempt > 1
+            return refund.status in COUNTED_REFUNDS and refund.attempt > 1
         case RefundDecision.SETTLE:
             return refund.status is RefundStatus.REFUNDED
         case RefundDecision.DISMISS:
@@ -157,10 +144,7 @@ def _is_done(refund: Refund, decision: RefundDecision) -> bool:
 
 
 def _check_resolvable(aggregate: OrderAggregate, refund: Refund, decision: RefundDecision) -> None:
-    settles_open = decision is RefundDecision.SETTLE and refund.status in {
-        RefundStatus.REQUESTED,
-        RefundStatus.PENDING,
-    }
+    settles_open = decision is RefundDecision.SETTLE and refund.status in OPEN_REFUNDS
     if refund.status is not RefundStatus.REVIEW and not settles_open:
         raise NotResolvable(
             f"The refund is {refund.status.value}: only one in manual review can be decided about.",
@@ -198,8 +182,7 @@ def _step(
         return _send(backend, aggregate, refund)
     # An answer was lost. That Chapa takes a reference once is documented only of late, so first
     # see whether all of the money went back already.
-    payment = aggregate.payment(refund.tx_ref)
-    assert payment is not None  # noqa: S101 - a refund is made with its payment
+    payment = aggregate.known_payment(refund.tx_ref)
     provider = backend.provider(payment)
     answer = provider.verify(payment, backend.time_left)
     denies = answer.said in {Said.UNKNOWN, Said.PENDING, Said.NOT_PAID, Said.FAILED}
@@ -213,16 +196,16 @@ def _step(
     if answer.said is Said.REFUNDED and whole:
         return _ended(backend, aggregate, refund, Said.REFUNDED), Outcome.APPLIED
     if refund.status is RefundStatus.PENDING:
-        # Chapa has it, and takes days. Without Chapa's id of it nothing tells when a part is done.
-        return aggregate, Outcome.OPEN if whole else Outcome.UNANSWERED
+        # Chapa has it. Without Chapa's id of it only the end of a whole refund can be seen.
+        is_new = backend.now - refund.moved_at < backend.rules.unanswered_after
+        return aggregate, Outcome.OPEN if whole and is_new else Outcome.UNANSWERED
     return _send(backend, aggregate, refund)
 
 
 def _send(
     backend: Backend, aggregate: OrderAggregate, refund: Refund
 ) -> tuple[OrderAggregate, Outcome]:
-    payment = aggregate.payment(refund.tx_ref)
-    assert payment is not None  # noqa: S101 - a refund is made with its payment
+    payment = aggregate.known_payment(refund.tx_ref)
     refund_id = refund.refund_id
     try:
         aggregate = backend.save(
@@ -252,8 +235,7 @@ def _send(
 def _poll(
     backend: Backend, aggregate: OrderAggregate, refund: Refund
 ) -> tuple[OrderAggregate, Outcome]:
-    payment = aggregate.payment(refund.tx_ref)
-    assert payment is not None  # noqa: S101 - a refund is made with its payment
+    payment = aggregate.known_payment(refund.tx_ref)
     said = backend.provider(payment).verify_refund(refund, backend.time_left)
     match said:
         case Said.REFUNDED | Said.REVERSED:

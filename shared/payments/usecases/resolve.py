@@ -3,16 +3,18 @@
 from enum import Enum
 
 from payments.aws.queue import Message
-from payments.aws.repository import Stale
 from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Outcome, Said
 from payments.domain.records import Payment
+from payments.domain.refunds import refundable
 from payments.domain.states import PAID, PaymentStatus
-from payments.errors import NotResolvable, OutOfStock, PaymentNotFound
+from payments.errors import NotResolvable, OutOfStock
 from payments.telemetry import scrub
 from payments.usecases.backend import Backend
 from payments.usecases.settle import apply
+
+RETRY_SECONDS = 60
 
 
 class PaymentDecision(Enum):
@@ -43,50 +45,42 @@ def resolve(
     said = Said.UNKNOWN
     if decision is PaymentDecision.DISMISS and not _is_done(aggregate, tx_ref, decision):
         aggregate, said = _ask(backend, aggregate, tx_ref, unanswered=unanswered)
-    for _ in backend.attempts():
-        payment = _payment(aggregate, tx_ref)
-        if _is_done(aggregate, tx_ref, decision):
-            return payment
-        _check(aggregate, payment, decision)
-        words = scrub(reason)
+
+    def step(current: OrderAggregate) -> OrderAggregate:
+        if _is_done(current, tx_ref, decision):
+            return current
+        payment, words = current.known_payment(tx_ref), scrub(reason)
+        _check(current, payment, decision)
         match decision:
             case PaymentDecision.ACCEPT:
-                after = decisions.accept(aggregate, payment, by, words, backend.now)
+                return decisions.accept(current, payment, by, words, backend.now)
             case PaymentDecision.REFUND:
-                after = decisions.give_back(aggregate, payment, by, words, backend.now)
+                return decisions.give_back(current, payment, by, words, backend.now)
             case PaymentDecision.DISMISS:
-                after = decisions.dismiss(aggregate, payment, said, by, words, backend.now)
-        try:
-            saved = backend.save(aggregate, after)
-        except Stale:
-            aggregate = backend.find(tx_ref)
-        except OutOfStock as error:
-            raise NotResolvable(
-                "The order has ended, and its units were sold to others. Refund the payment.",
-                tx_ref=tx_ref,
-                skus=error.members["skus"],
-            ) from None
-        else:
-            # The worker sends a refund, or ends an order whose time is over.
-            backend.queue.send(Message(saved.order.order_id), 0)
-            return _payment(saved, tx_ref)
-    raise AssertionError("unreachable")
+                return decisions.dismiss(current, payment, said, by, words, backend.now)
 
-
-def _payment(aggregate: OrderAggregate, tx_ref: str) -> Payment:
-    payment = aggregate.payment(tx_ref)
-    if payment is None:
-        raise PaymentNotFound("There is no such payment.", tx_ref=tx_ref)
-    return payment
+    try:
+        decided = backend.change(aggregate, step)
+    except OutOfStock as error:
+        raise NotResolvable(
+            "The order has ended, and its units were sold to others. Refund the payment.",
+            tx_ref=tx_ref,
+            skus=error.members["skus"],
+        ) from None
+    if decided is not aggregate:
+        # The worker sends a refund, or ends an order whose time is over.
+        backend.queue.send(Message(decided.order.order_id), 0)
+    return decided.known_payment(tx_ref)
 
 
 def _is_done(aggregate: OrderAggregate, tx_ref: str, decision: PaymentDecision) -> bool:
-    status = _payment(aggregate, tx_ref).status
+    status = aggregate.known_payment(tx_ref).status
     match decision:
         case PaymentDecision.ACCEPT:
             return status is PaymentStatus.SUCCEEDED
         case PaymentDecision.REFUND:
-            return status is PaymentStatus.UNAPPLIED
+            nothing_left = status is PaymentStatus.SUCCEEDED and not refundable(aggregate, tx_ref)
+            return nothing_left or status in {PaymentStatus.UNAPPLIED, PaymentStatus.REFUNDED}
         case PaymentDecision.DISMISS:
             return status in {
                 PaymentStatus.CLOSED,
@@ -98,20 +92,23 @@ def _is_done(aggregate: OrderAggregate, tx_ref: str, decision: PaymentDecision) 
 def _ask(
     backend: Backend, aggregate: OrderAggregate, tx_ref: str, *, unanswered: bool
 ) -> tuple[OrderAggregate, Said]:
-    payment = _payment(aggregate, tx_ref)
+    payment = aggregate.known_payment(tx_ref)
     answer = backend.provider(payment).verify(payment, backend.time_left)
     decision = apply(backend, aggregate, tx_ref, answer)
     if answer.said is Said.PAID:
         raise NotResolvable(
             "Chapa says that the money is there. Accept the payment or refund it.", tx_ref=tx_ref
         )
-    if decision.outcome is Outcome.UNANSWERED and not unanswered:
+    if decision.outcome is not Outcome.UNANSWERED and answer.tx_ref in {None, tx_ref}:
+        return decision.aggregate, answer.said
+    if not unanswered:
         raise NotResolvable(
             "Chapa gives no usable answer. Repeat with --unanswered if you know that no money"
             " came.",
             tx_ref=tx_ref,
+            retry_after=RETRY_SECONDS,
         )
-    return decision.aggregate, answer.said
+    return decision.aggregate, Said.UNKNOWN
 
 
 def _check(aggregate: OrderAggregate, payment: Payment, decision: PaymentDecision) -> None:

@@ -1,7 +1,6 @@
 """Check one payment and apply the answer: the only way for Chapa's word to pay an order."""
 
 from payments.aws.queue import Message
-from payments.aws.repository import Stale
 from payments.domain import checks, decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Outcome, Verification
@@ -34,20 +33,23 @@ def apply(
     backend: Backend, aggregate: OrderAggregate, tx_ref: str, answer: Verification
 ) -> Decision:
     """Apply an answer to the aggregate as it is by the time it is written."""
-    payment = aggregate.payment(tx_ref)
-    assert payment is not None  # noqa: S101 - it was asked about
-    mode = backend.provider(payment).mode
+    mode = backend.provider(aggregate.known_payment(tx_ref)).mode
     policy = backend.rules.late_success
-    for _ in backend.attempts():
-        decision = decisions.decide(aggregate, tx_ref, answer, backend.now, mode, policy)
-        try:
-            return Decision(backend.save(aggregate, decision.aggregate), decision.outcome)
-        except Stale:
-            aggregate = backend.read(aggregate.order.order_id)
-        except OutOfStock:
-            # A late success whose goods were sold to others meanwhile: the money goes back.
-            policy = "refund"
-    raise AssertionError("unreachable")
+    outcome = Outcome.UNANSWERED
+
+    def step(current: OrderAggregate) -> OrderAggregate:
+        nonlocal outcome
+        decision = decisions.decide(current, tx_ref, answer, backend.now, mode, policy)
+        outcome = decision.outcome
+        return decision.aggregate
+
+    try:
+        aggregate = backend.change(aggregate, step)
+    except OutOfStock:
+        # A late success whose goods were sold to others meanwhile: the money goes back.
+        policy = "refund"
+        aggregate = backend.change(aggregate, step)
+    return Decision(aggregate, outcome)
 
 
 def defer(

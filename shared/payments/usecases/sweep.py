@@ -23,7 +23,7 @@ class Swept:
 
 def sweep(backend: Backend) -> Swept:
     """As much as there is time for; the rest stays due for the next sweep."""
-    sent = failed = 0
+    sent = 0
     orders: dict[str, DueOrder] = {}
 
     def messages() -> Iterator[Message]:
@@ -34,14 +34,10 @@ def sweep(backend: Backend) -> Swept:
             orders[order.order_id] = order
             yield Message(order.order_id)
 
-    for message, stored in backend.queue.send_all(messages()):
-        order = orders.pop(message.order_id)
-        if stored:
-            backend.repository.queued(order, backend.now)
-            sent += 1
-        else:
-            failed += 1
-    return Swept(sent, failed, _touch_overdue_events(backend))
+    for message in backend.queue.send_all(messages()):
+        backend.repository.queued(orders.pop(message.order_id), backend.now)
+        sent += 1
+    return Swept(sent, len(orders), _touch_overdue_events(backend))
 
 
 def _touch_overdue_events(backend: Backend) -> int:

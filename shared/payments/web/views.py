@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from payments.domain import decisions
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.events import details
 from payments.domain.money import format_amount
 from payments.domain.records import Payment, Refund
-from payments.domain.states import OrderStatus, PaymentStatus
+from payments.domain.states import OrderStatus
 
 AMOUNTS = frozenset({"amount", "unit_price"})
 """Fields of events that hold minor units."""
@@ -42,23 +43,25 @@ def order_view(aggregate: OrderAggregate) -> dict[str, Any]:
     }
 
 
-def order_with_payments_view(aggregate: OrderAggregate) -> dict[str, Any]:
+def order_with_payments_view(aggregate: OrderAggregate, now: int) -> dict[str, Any]:
     return order_view(aggregate) | {
-        "payments": [_payment(aggregate, p) for p in aggregate.payments]
+        "payments": [_payment(p) | _page(aggregate, p, now) for p in aggregate.payments]
     }
 
 
 def begun_payment_view(aggregate: OrderAggregate, payment: Payment) -> dict[str, Any]:
-    return _payment(aggregate, payment) | {
+    return _payment(payment) | {
+        "checkout_url": payment.checkout_url,
         "order_id": aggregate.order.order_id,
         "expires_at": iso_time(aggregate.order.expires_at),
     }
 
 
 def payment_view(
-    aggregate: OrderAggregate, payment: Payment, events: Iterable[Event]
+    aggregate: OrderAggregate, payment: Payment, events: Iterable[Event], now: int
 ) -> dict[str, Any]:
-    return _payment(aggregate, payment) | {
+    return _payment(payment) | {
+        **_page(aggregate, payment, now),
         "order_id": aggregate.order.order_id,
         "order_status": aggregate.order.status.value,
         "events": [
@@ -106,7 +109,7 @@ def _with_amounts(value: Any) -> Any:
             return value
 
 
-def _payment(aggregate: OrderAggregate, payment: Payment) -> dict[str, Any]:
+def _payment(payment: Payment) -> dict[str, Any]:
     view: dict[str, Any] = {
         "tx_ref": payment.tx_ref,
         "status": payment.status.value,
@@ -114,11 +117,19 @@ def _payment(aggregate: OrderAggregate, payment: Payment) -> dict[str, Any]:
         "currency": payment.currency,
         "created_at": iso_time(payment.created_at),
     }
-    if payment.status is PaymentStatus.PENDING and aggregate.order.active_tx_ref == payment.tx_ref:
-        view["checkout_url"] = payment.checkout_url
     if payment.provider_reference:
         view["provider_reference"] = payment.provider_reference
     return view
+
+
+def _page(aggregate: OrderAggregate, payment: Payment, now: int) -> dict[str, Any]:
+    """The checkout page, on the same conditions on which `POST /payments` hands it out again."""
+    usable = (
+        payment == aggregate.active_payment
+        and decisions.payable(aggregate, now)
+        and decisions.page_is_usable(payment, now)
+    )
+    return {"checkout_url": payment.checkout_url} if usable else {}
 
 
 def iso_time(seconds: int) -> str:

@@ -436,7 +436,7 @@ def test_given_back_of_an_applied_payment_is_what_is_left() -> None:
 def test_dismissed_payment_is_closed_and_lets_its_order_end(status: P) -> None:
     before = aggregate(status, **LEASED)
     early = decisions.dismiss(before, before.payments[0], Said.NOT_PAID, *BY)
-    assert early.payments == (payment(P.CLOSED, reason="dismissed: called the customer"),)
+    assert early.payments == (payment(P.CLOSED, reason="dismissed by an operator"),)
     assert early.order == replace(before.order, active_tx_ref=None)
     late = decisions.dismiss(before, before.payments[0], Said.UNKNOWN, *BY[:2], EXPIRY)
     assert late.order.status is OrderStatus.EXPIRED
@@ -455,3 +455,11 @@ def test_dismissed_payment_that_was_applied_is_refunded(said: Said) -> None:
     after = decisions.dismiss(before, before.payments[0], said, *BY)
     assert (after.payments[0].status, after.order.status) == (P.REFUNDED, OrderStatus.REFUNDED)
     assert after.refunds == before.refunds
+
+
+@pytest.mark.parametrize("shown", [90_000, 30_000])
+def test_amount_that_refunds_were_counted_against_stays_what_was_paid(shown: int) -> None:
+    """What Chapa shows as the amount of a payment that was refunded in part is not known."""
+    [after] = decide(partly_refunded(), replace(SUCCESS, amount=shown)).aggregate.payments
+    assert after.status is (P.SUCCEEDED if shown == 90_000 else P.REVIEW)
+    assert after.paid_amount == 90_000

@@ -150,6 +150,18 @@ class TestUnappliedPayment:
         assert shop.payment(tx_ref).status is PaymentStatus.REFUNDED
         assert len(shop.simulator.refunds) == 1
 
+    @pytest.mark.parametrize(("amount", "reports"), [(None, 2), (40_000, 3)])
+    def test_refund_whose_id_was_lost_is_reported_daily_while_chapa_shows_no_end(
+        self, shop: Shop, amount: int | None, reports: int
+    ) -> None:
+        order_id, tx_ref = shop.paid()
+        request(shop, tx_ref, amount)
+        shop.with_rules(check_after=(90, 6 * HOUR))
+        shop.control.add_fault("refund", "timeout_after", seconds=1)
+        shop.wait(order_id, 84 * HOUR)
+        assert only(shop, order_id).status is RefundStatus.PENDING
+        assert shop.event_names(order_id).count("refund.unanswered") == reports
+
     def test_refund_unanswered_for_days_stays_requested_with_an_event_each_day(
         self, shop: Shop
     ) -> None:
@@ -352,6 +364,7 @@ class TestRefusedRefund:
         [made] = shop.simulator.refunds.values()
         assert made.merchant_reference not in {None, refund.refund_id}
         assert shop.payment(tx_ref).status is PaymentStatus.REFUNDED
+        assert resolve(shop, refund, RefundDecision.RETRY).status is RefundStatus.REFUNDED
         assert shop.event_names(order_id).count("refund.resolved") == 1
 
     @pytest.mark.corrupts  # Chapa gave nothing back.
@@ -406,7 +419,7 @@ class TestRefusedRefund:
         events = [e for e in shop.events(order_id) if isinstance(e, RefundResolved)]
         later = (other, mine) == (RefundDecision.RETRY, RefundDecision.SETTLE)
         assert [e.decision for e in events] == [other.value, *(["settle"] if later else [])]
-        assert events[0].by.endswith("sara")
+        assert events[0].decided_by.endswith("sara")
 
     def test_decision_about_an_unknown_refund_is_refused(self, shop: Shop) -> None:
         with pytest.raises(RefundNotFound):

@@ -121,6 +121,7 @@ class TestRefund:
         assert (refund.amount, refund.status) == (100, RefundStatus.REQUESTED)
         shop.sweeps()
         assert shop.payment(tx_ref).status is PaymentStatus.REFUNDED
+        assert decide(shop, tx_ref, REFUND) == shop.payment(tx_ref)
         shop.clock.advance(1800)
         shop.sweep()
         assert shop.aggregate(order_id).order.status is OrderStatus.EXPIRED
@@ -139,7 +140,8 @@ class TestRefund:
         at_chapa.status = "refunded"
         shop.notify(tx_ref, "charge.refunded")
         assert shop.payment(tx_ref).status is PaymentStatus.REVIEW
-        decide(shop, tx_ref, REFUND)
+        for _ in range(2):
+            assert decide(shop, tx_ref, REFUND).status is PaymentStatus.SUCCEEDED
         assert [r.amount for r in shop.aggregate(order_id).refunds] == [40_000, 50_000]
         assert shop.aggregate(order_id).order.status is OrderStatus.PAID
 
@@ -192,6 +194,25 @@ class TestDismiss:
         shop.sweep()
         assert shop.aggregate(order_id).order.status is OrderStatus.EXPIRED
 
+    @pytest.mark.parametrize("word", ["refunded", "reversed", "failed/cancelled"])
+    @pytest.mark.parametrize("state", ["review", "pending"])
+    def test_answer_that_names_another_payment_says_nothing(
+        self, shop: Shop, state: str, word: str
+    ) -> None:
+        _, tx_ref = in_review(shop) if state == "review" else shop.begun()
+        shop.control.pay(tx_ref, webhook=False) if state == "pending" else None
+        shop.simulator.find(tx_ref).status = word  # type: ignore[union-attr]
+        shop.control.add_fault("verify", "wrong_tx_ref", times=None)
+        with pytest.raises(NotResolvable, match="no usable answer"):
+            decide(shop, tx_ref, DISMISS)
+        assert decide(shop, tx_ref, DISMISS, unanswered=True).status is PaymentStatus.CLOSED
+        shop.simulator.find(tx_ref).status = "unpaid"  # type: ignore[union-attr]
+
+    def test_customer_does_not_see_why_an_operator_dismissed_it(self, shop: Shop) -> None:
+        _, tx_ref = shop.begun()
+        decide(shop, tx_ref, DISMISS)
+        assert "Call" not in str(shop.status(tx_ref).body)
+
     def test_success_that_arrives_meanwhile_wins(self, shop: Shop) -> None:
         order_id, tx_ref = shop.begun()
 
@@ -215,7 +236,9 @@ def test_first_of_two_operators_decides(
     shop.before_aws("TransactWriteItems", lambda: decide(shop, tx_ref, other, by=SARA))
     with pytest.raises(NotResolvable):
         decide(shop, tx_ref, mine)
-    assert [(e.decision, e.by) for e in decisions_of(shop, order_id)] == [(other.value, SARA)]
+    assert [(e.decision, e.decided_by) for e in decisions_of(shop, order_id)] == [
+        (other.value, SARA)
+    ]
 
 
 @pytest.mark.parametrize("decision", [REFUND, DISMISS])

@@ -141,6 +141,7 @@ def test_payment_leaves_review_when_chapa_gives_new_facts(shop: Shop, later: str
     paid = later == "right facts"
     expected = PaymentStatus.SUCCEEDED if paid else PaymentStatus.REVERSED
     assert shop.payment(tx_ref).status is expected
+    assert shop.payment(tx_ref).paid_amount == (90_000 if paid else 100)
     shop.clock.advance(60)
     shop.sweep()
     status = OrderStatus.PAID if paid else OrderStatus.EXPIRED

@@ -51,13 +51,29 @@ def test_order_shows_what_was_ordered_and_nothing_internal() -> None:
 
 def test_checkout_page_is_shown_of_the_pending_active_payment_alone() -> None:
     shown = SHOWN | {"checkout_url": "url"}
-    payments = views.order_with_payments_view(AGGREGATE)["payments"]
+    payments = views.order_with_payments_view(AGGREGATE, NOW)["payments"]
     assert payments == [shown, SHOWN | {"tx_ref": "other"}]
     begun = views.begun_payment_view(AGGREGATE, PAYMENT)
     assert begun == shown | {"order_id": "order", "expires_at": "2026-11-22T09:30:00Z"}
     paid = replace(PAYMENT, status=PaymentStatus.SUCCEEDED, provider_reference="AP1")
-    [view] = views.order_with_payments_view(OrderAggregate(ORDER, (paid,)))["payments"]
+    [view] = views.order_with_payments_view(OrderAggregate(ORDER, (paid,)), NOW)["payments"]
     assert view == SHOWN | {"status": "succeeded", "provider_reference": "AP1"}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ORDER,  # The page is at its end.
+        replace(ORDER, expires_at=NOW),
+        replace(ORDER, cancelling=True),
+    ],
+)
+def test_page_that_would_not_be_handed_out_is_not_shown(order: Order) -> None:
+    ends = NOW + (60 if order is ORDER else 3600)
+    aggregate = OrderAggregate(order, (replace(PAYMENT, page_expires_at=ends),))
+    [view] = views.order_with_payments_view(aggregate, NOW)["payments"]
+    assert view == SHOWN
+    assert "checkout_url" not in views.payment_view(aggregate, aggregate.payments[0], [], NOW)
 
 
 def test_customer_sees_the_events_of_the_payment_and_the_order_but_no_operator() -> None:
@@ -70,7 +86,7 @@ def test_customer_sees_the_events_of_the_payment_and_the_order_but_no_operator()
         RefundResolved(NOW, "refund", "tx", "retry", "arn:aws:iam::1:user/x", "why"),
         RefundCompleted(NOW, "refund", "tx", 100, "ETB"),
     ]
-    view = views.payment_view(AGGREGATE, PAYMENT, events)
+    view = views.payment_view(AGGREGATE, PAYMENT, events, NOW)
     assert view == SHOWN | {
         "checkout_url": "url",
         "order_id": "order",
