@@ -38,6 +38,9 @@ from payments.usecases.settle import apply
 
 REFUSED, COULD_NOT_ASK = 1, 2
 
+BROKEN = (LookupError, TypeError, ValueError)
+"""What reading an order raises whose items are not as the product writes them."""
+
 EPILOG = (
     "Options of every command, before or after it: --stack NAME (default chapa-payments),"
     " --local for the stack that `make up` keeps, --json for one JSON document."
@@ -110,10 +113,19 @@ def show(
     ],
 ) -> None:
     """Show an order with its payments, refunds and events."""
-    known = Session.stack.backend.repository.read_with_events(_order_id_of(name))
+    order_id = _order_id_of(name)
+    try:
+        known = Session.stack.backend.repository.read_with_events(order_id)
+    except BROKEN as error:
+        _print(_broken(order_id, error))
+        raise typer.Exit(REFUSED) from None
     if known is None:
         raise OrderNotFound("There is no such order.")
     _print(views.order_details(*known))
+
+
+def _broken(order_id: str, error: Exception) -> dict[str, Any]:
+    return {"order_id": order_id, "broken": f"{type(error).__name__}: {error}"}
 
 
 @app.command("list")
@@ -139,8 +151,8 @@ def list_(
     for entry in backend.repository.listed(lists[status], limit):
         try:
             aggregate = backend.read(entry.order_id)
-        except (LookupError, TypeError, ValueError) as error:
-            rows.append({"order_id": entry.order_id, "broken": f"{type(error).__name__}: {error}"})
+        except BROKEN as error:
+            rows.append(_broken(entry.order_id, error))
             continue
         payment, refund = aggregate.payment(entry.name), aggregate.refund(entry.name)
         if payment is not None:

@@ -410,6 +410,8 @@ def test_audit_finds_violations_broken_items_and_what_waits_for_a_day(shop: Shop
     shop.table.update_item(Key=lost, AttributeUpdates={"amount": {"Action": "DELETE"}})
     [row] = run("list", "--status", "review", "--json").data
     assert (row["order_id"], "amount" in row["broken"]) == (order_id, True)
+    shown = run("show", order_id, "--json")
+    assert (shown.code, shown.data) == (1, row)
 
 
 def test_provider_check_prints_rows_and_refuses_a_live_key(shop: Shop, run: Run) -> None:
