@@ -42,7 +42,7 @@ help:
 	@echo 'Operate it, in the AWS account of the environment or (with --local) on the stack of `make up`'
 	@echo '  ./operate --help'
 	@echo
-	@echo 'Settings for demo, up and soak: PROVIDER=v2 (a key of the version v2 of Chapa, not of v1)'
+	@echo 'Settings for demo, up and soak: PROVIDER=v2 (payments with a key of v2; without it v1)'
 	@echo
 	@echo 'Settings for make up: PORT=4566  CHAPA_URL=http://127.0.0.1:.../v1  ORDER_TTL_SECONDS=1800'
 	@echo '                      PARAMS="Name=value ..." (parameters of template.yaml)'

@@ -46,8 +46,9 @@ COFFEE, JEBENA, NETELA = "coffee-yirgacheffe-1kg", "jebena", "netela-handwoven"
 BERBERE, TEFF, HARRAR = "berbere-250g", "teff-5kg", "coffee-harrar-500g"
 
 NEXT = """
-Next: `make up` starts the same stack and keeps it running. Run the example in README.md, then open
-http://127.0.0.1:4567 in a browser: it links to the checkout page of each payment."""
+Next: `make up{setting}` starts the same stack and keeps it running.
+Run the example in README.md, then open http://127.0.0.1:4567 in a browser: it links to the checkout
+page of each payment."""
 
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace"
 
@@ -583,6 +584,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=STATE, help="directory for its files")
     parser.add_argument("--svg", type=Path, help="write a picture of the run to this file")
     arguments = parser.parse_args()
+    provider = os.environ.get("PROVIDER", "")
     # Without a handler SIGTERM would leave the local AWS running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments.state.mkdir(parents=True, exist_ok=True)
@@ -593,7 +595,7 @@ def main() -> int:
         console.width = WIDTH
     report = Report(console)
     try:
-        run(report, state_dir, os.environ.get("PROVIDER", ""))
+        run(report, state_dir, provider)
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
@@ -608,7 +610,7 @@ def main() -> int:
     if arguments.svg:
         report.picture(arguments.svg)
     console.print(f"All checks passed in {took}.")
-    console.print(NEXT)
+    console.print(NEXT.format(setting=f" PROVIDER={provider}" if provider else ""))
     shutil.rmtree(state_dir, ignore_errors=True)
     return 0
 

@@ -161,9 +161,8 @@ class Soak:
             Repeated("killer", lambda: pauses.uniform(0, 0.5), self._kill),
             Repeated("outage", lambda: 0.5, lambda: self._refuse(outages.uniform(0.5, 3))),
             Repeated("operator", lambda: 5.0, self._operate),
+            Repeated("end of pages", lambda: 4.0, lambda: self._end_pages(0.4)),
         ]
-        if options.provider == "v2":
-            tasks.append(Repeated("end of pages", lambda: 4.0, lambda: self._end_pages(0.4)))
         for number in range(options.orders):
             self.result.customers.append(Customer(number, options.seed, shop))
         with ExitStack() as meanwhile:
@@ -203,6 +202,8 @@ class Soak:
 
     def _end_pages(self, share: float) -> None:
         """End this share of the pages that Chapa cannot close and whose orders wait for that."""
+        if self._options.provider == "v1":
+            return
         now = int(time.time())
         for due in [*self._repository.due(now + 60)]:
             aggregate = self._repository.read(due.order_id)
