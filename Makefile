@@ -1,10 +1,11 @@
-# Settings for `make up`:
+# Settings for `make up`; PROVIDER is one for `make demo` and `make soak`, too.
+PROVIDER ?=
 PORT ?= 4566
 CHAPA_URL ?=
 ORDER_TTL_SECONDS ?=
 PARAMS ?=
 FRESH ?=
-export PORT CHAPA_URL ORDER_TTL_SECONDS PARAMS FRESH
+export PROVIDER PORT CHAPA_URL ORDER_TTL_SECONDS PARAMS FRESH
 
 # The caller's virtual environment is not used.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -40,6 +41,8 @@ help:
 	@echo
 	@echo 'Operate it, in the AWS account of the environment or (with --local) on the stack of `make up`'
 	@echo '  ./operate --help'
+	@echo
+	@echo 'Settings for demo, up and soak: PROVIDER=v2 (payments with a key of v2; without it v1)'
 	@echo
 	@echo 'Settings for make up: PORT=4566  CHAPA_URL=http://127.0.0.1:.../v1  ORDER_TTL_SECONDS=1800'
 	@echo '                      PARAMS="Name=value ..." (parameters of template.yaml)'

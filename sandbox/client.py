@@ -21,7 +21,8 @@ from boto3.dynamodb.types import TypeDeserializer
 from operators.invariants import Confirmed
 from payments.aws.repository import Repository
 from payments.chapa.signature import sign
-from sandbox.chapa.control import Control
+from payments.domain.decisions import PAGE_MARGIN_SECONDS
+from sandbox.chapa.control import Control, ControlError
 from sandbox.chapa.faults import Call
 from sandbox.chapa.journal import Entry
 from sandbox.stack import CREDENTIALS, ROOT, Description
@@ -77,7 +78,7 @@ class Client:
     def __init__(self, stack: Description) -> None:
         self.stack = stack
         self._session = requests.Session()
-        self.chapa = Control(stack["chapa_url"].removesuffix("/v1"), self._session)
+        self.chapa = Control(stack["chapa_url"].rpartition("/")[0], self._session)
         self._table = self.aws("dynamodb")
         self._lambda = self.aws("lambda")
         self._sqs = self.aws("sqs")
@@ -248,6 +249,42 @@ class Client:
             ConditionExpression="attribute_exists(due_at)",
             ExpressionAttributeValues={":one": {"N": "1"}, ":none": {"N": "0"}, **now},
         )
+
+    def end_pages(self, order_id: str) -> None:
+        """End the checkout pages of an order now, at Chapa and in the table.
+
+        The table's time is so early that no margin is left to wait for.
+        """
+        ended = str(int(time.time()) - PAGE_MARGIN_SECONDS)
+        payments = self._table.query(
+            TableName=self.stack["table_name"],
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={":pk": {"S": f"ORDER#{order_id}"}, ":sk": {"S": "PAYMENT#"}},
+            ConsistentRead=True,
+        )["Items"]
+        for payment in payments:
+            with suppress(ControlError):  # One that never arrived has no page.
+                self.chapa.expire(payment["tx_ref"]["S"])
+        # In one transaction, so that a process that has read the payments before cannot undo it.
+        self._table.transact_write_items(
+            TransactItems=[
+                self._changed(order_id, "ORDER", "ADD version :new", "1"),
+                *(
+                    self._changed(order_id, each["sk"]["S"], "SET page_expires_at = :new", ended)
+                    for each in payments
+                ),
+            ]
+        )
+
+    def _changed(self, order_id: str, sk: str, update: str, new: str) -> dict[str, Any]:
+        return {
+            "Update": {
+                "TableName": self.stack["table_name"],
+                "Key": {"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": sk}},
+                "UpdateExpression": update,
+                "ExpressionAttributeValues": {":new": {"N": new}},
+            }
+        }
 
     def check(self, order_id: str, *, expires: bool = False) -> None:
         """Check an order now, unless nothing is left to check."""

@@ -14,17 +14,16 @@ import shlex
 import shutil
 import signal
 import socket
-import string
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
@@ -61,6 +60,10 @@ API_ID = "sandbox"
 BUCKET = "artifacts"
 FUNCTIONS = ("orders", "initialize", "webhook", "status", "expire", "reconcile", "publish")
 
+type Version = Literal["v1", "v2"]
+KEYS: dict[Version, str] = {"v1": "CHASECK_TEST-", "v2": "CHAPA_TEST_"}
+"""How a test key of each version of Chapa's API begins."""
+
 START_SECONDS = 60
 STOP_SECONDS = 10
 
@@ -72,7 +75,10 @@ class Description(TypedDict):
     endpoint_url: str
     region: str
     table_name: str
+    provider: Version
+    """The version of Chapa's API that opens payments."""
     chapa_url: str
+    """Of that version."""
     webhook_url: str
     webhook_secret: str
     programs: dict[str, str]
@@ -86,8 +92,9 @@ class Description(TypedDict):
 class Stack:
     """One running stack. With port 0 everything listens on free ports.
 
-    `params` are template parameters; `chapa_url` is a provider to use instead of the simulator,
-    `seed` makes the simulator's chance repeatable.
+    `provider` is the version of Chapa's API that opens payments, v1 or v2; the secret also has a
+    key of the other one. `chapa_url` is a provider to use instead of the simulator, and decides
+    the version. `params` are template parameters; `seed` makes the simulator's chance repeatable.
     With `enforce_permissions` a function may do what its policies in the template allow and no
     more, and the credentials must be those of `client`; otherwise any will do.
     Raises StackError when it cannot be started.
@@ -98,6 +105,7 @@ class Stack:
         state_dir: Path = STATE,
         *,
         port: int = 0,
+        provider: str = "",
         chapa_url: str = "",
         params: Mapping[str, str] | None = None,
         retry_seconds: float = 2,
@@ -107,6 +115,7 @@ class Stack:
     ) -> None:
         self.state_dir = state_dir.resolve()
         self.port = port
+        self.provider = provider
         self.chapa_url = chapa_url.rstrip("/")
         self.params = dict(params or {})
         self.retry_seconds = retry_seconds
@@ -150,10 +159,11 @@ class Stack:
         # The SAM CLI ignores parameters that the template does not have.
         if unknown := sorted(self.params.keys() - template_parameters()):
             raise StackError(f"template.yaml has no parameter {' or '.join(unknown)}.")
+        version = version_of(self.provider, self.chapa_url)
         with self._locked(seconds=0):
             self._refuse_to_start_twice()
             try:
-                self.description = self._start()
+                self.description = self._start(version)
             except BaseException:
                 # Ctrl-C as well: half a stack is of no use.
                 self._stop()
@@ -218,25 +228,24 @@ class Stack:
             self._say(f"Stopped {' and '.join(left)} of a start that was not completed.")
         self._stop()
 
-    def _start(self) -> Description:
+    def _start(self, version: Version) -> Description:
         port = _port(self.port, "PORT")
         endpoint = f"http://{HOST}:{port}"
         api_url = f"{endpoint}/_aws/execute-api/{API_ID}"
         webhook_url = f"{api_url}/webhooks/chapa"
         webhook_secret = secrets.token_urlsafe(32)
-        api_key = "CHASECK_TEST-" + "".join(
-            secrets.choice(string.ascii_letters + string.digits) for _ in range(32)
-        )
+        other: Version = "v1" if version == "v2" else "v2"
+        keys = {each: f"{beginning}{secrets.token_hex(16)}" for each, beginning in KEYS.items()}
         known = self._keep and self._kept.exists()
         programs = {"ministack": endpoint}
         self._say("Starting MiniStack (the local AWS) and the Chapa simulator ...")
         self._start_ministack(port)
-        chapa_url = self.chapa_url
-        if not chapa_url:
+        chapa = self.chapa_url.removesuffix(f"/{version}")
+        if not chapa:
             chapa_port = _port(self.port + 1 if self.port else 0, "PORT + 1")
             programs["chapa"] = f"http://{HOST}:{chapa_port}"
-            chapa_url = f"{programs['chapa']}/v1"
-            self._start_chapa(chapa_port, webhook_url, webhook_secret, api_key)
+            chapa = programs["chapa"]
+            self._start_chapa(chapa_port, webhook_url, webhook_secret, keys.values())
         # Both start while the SAM CLI builds.
         template = build(self._say)
         for name, url in programs.items():
@@ -246,7 +255,8 @@ class Stack:
                 "Architecture": architecture(),
                 "DeletionProtection": "false",
                 "TokenValidityMinutes": "1440",
-                "ChapaUrl": chapa_url,
+                "ChapaUrl": f"{chapa}/{version}",
+                "ChapaUrlOther": f"{chapa}/{other}",
                 "CheckoutHosts": "*",
                 "CallbackUrl": webhook_url,
             } | self.params
@@ -255,7 +265,13 @@ class Stack:
         outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Stacks"][0]["Outputs"]}
         client("secretsmanager", endpoint).put_secret_value(
             SecretId=outputs["SecretArn"],
-            SecretString=json.dumps({"api_key": api_key, "webhook_secret": webhook_secret}),
+            SecretString=json.dumps(
+                {
+                    "api_key": keys[version],
+                    "api_key_other": keys[other],
+                    "webhook_secret": webhook_secret,
+                }
+            ),
         )
         # Only here: `make down` must not need the product's packages.
         from sandbox.seed import seed  # noqa: PLC0415
@@ -266,7 +282,8 @@ class Stack:
             endpoint_url=endpoint,
             region=REGION,
             table_name=outputs["TableName"],
-            chapa_url=chapa_url,
+            provider=version,
+            chapa_url=f"{chapa}/{version}",
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
             programs=programs,
@@ -312,18 +329,20 @@ class Stack:
         }
         self._launch(self._ministack, [str(MINISTACK), "-m", "ministack"], environment)
 
-    def _start_chapa(self, port: int, webhook_url: str, webhook_secret: str, api_key: str) -> None:
+    def _start_chapa(
+        self, port: int, webhook_url: str, webhook_secret: str, api_keys: Iterable[str]
+    ) -> None:
         arguments = {
             "--port": port,
             "--webhook-url": webhook_url,
             "--webhook-secret": webhook_secret,
-            "--api-key": api_key,
             "--retry-seconds": self.retry_seconds,
         }
         if self.seed is not None:
             arguments["--seed"] = self.seed
         command = [sys.executable, "-m", "sandbox.chapa"]
         command += [f"{name}={value}" for name, value in arguments.items()]
+        command += [f"--api-key={api_key}" for api_key in api_keys]
         self._launch(self._chapa, command, _environment("PATH", "HOME", "LANG"))
 
     def _launch(self, program: Program, command: list[str], environment: dict[str, str]) -> None:
@@ -377,6 +396,18 @@ class Stack:
         return stopped
 
 
+def version_of(provider: str, chapa_url: str) -> Version:
+    """The version of Chapa's API; raises StackError when it is none, or not that of the URL."""
+    of_url = chapa_url.rpartition("/")[2]
+    if provider not in {"", *KEYS}:
+        raise StackError(f"PROVIDER must be v1 or v2, and {provider!r} is not.")
+    if chapa_url and of_url not in KEYS:
+        raise StackError("CHAPA_URL must end in /v1 or /v2, the versions of Chapa's API.")
+    if provider and chapa_url and provider != of_url:
+        raise StackError(f"PROVIDER is {provider}, but CHAPA_URL ends in /{of_url}.")
+    return "v2" if "v2" in {provider, of_url} else "v1"
+
+
 def _port(wanted: int, name: str) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -422,7 +453,11 @@ def _up() -> None:
         raise StackError("PORT must be a number.") from None
     started = time.monotonic()
     stack = Stack(
-        port=port, chapa_url=os.environ.get("CHAPA_URL", ""), params=params, say=print
+        port=port,
+        provider=os.environ.get("PROVIDER", ""),
+        chapa_url=os.environ.get("CHAPA_URL", ""),
+        params=params,
+        say=print,
     ).keep(fresh=bool(os.environ.get("FRESH")))
     print(f"\nThe stack is up after {time.monotonic() - started:.1f} s; `make down` stops it.\n")
     for name, value in (

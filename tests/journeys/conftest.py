@@ -44,6 +44,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedShop]
     with stack as described, DeployedShop(described, directory) as shop:
         # A webhook of Chapa's own comes only where a test asks for it.
         shop.chapa.switch(callback="none", cancel_event="none")
+        shop.chapa.switch_v2(callback="none")
         # On a busy machine Chapa must not send a webhook twice because the first was slow.
         shop.chapa.set(send_timeout=60)
         shop.retry_messages_after(RETRY_SECONDS)

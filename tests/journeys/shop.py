@@ -167,6 +167,22 @@ class DeployedShop(Client):
         )
 
     @contextmanager
+    def changed_over(self) -> Iterator[None]:
+        """The two keys have changed places: the other version of Chapa's API opens payments."""
+        before = self.secret()
+        keys = {"api_key": before["api_key_other"], "api_key_other": before["api_key"]}
+        self.set_secret(before | keys)
+        # Processes that start now read the secret now; others within a minute.
+        with (
+            self.reconfigured("initialize", MemorySize=513),
+            self.reconfigured("webhook", MemorySize=513),
+        ):
+            try:
+                yield
+            finally:
+                self.set_secret(before)
+
+    @contextmanager
     def secret_deleted(self) -> Iterator[None]:
         secrets = self.aws("secretsmanager")
         secrets.delete_secret(**self._secret_id)

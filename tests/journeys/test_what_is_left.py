@@ -35,6 +35,7 @@ def test_log_lines_hold_no_secret_no_customer_data_and_no_bug(shop: DeployedShop
         "birtukan.w",
         CUSTOMER["phone_number"].removeprefix("0"),
         secret["api_key"],
+        secret["api_key_other"],
         secret["webhook_secret"],
         "the next secret",
         *(user["token"].split(".")[2] for user in shop.stack["users"].values()),

@@ -13,6 +13,7 @@ from sandbox import demo
 from sandbox.client import Client
 from sandbox.demo import SCENARIOS, Report, Scenario, play
 from sandbox.stack import ROOT, StackError
+from tests.depth import depth
 
 # A child inherits which signals its parent ignores or blocks; background jobs ignore SIGINT.
 RUN = """
@@ -23,9 +24,10 @@ runpy.run_module("sandbox.demo", run_name="__main__", alter_sys=True)
 """
 
 
-def start(state: Path) -> subprocess.Popen[str]:
+def start(state: Path, provider: str = "") -> subprocess.Popen[str]:
     command = [sys.executable, "-c", RUN, f"--state={state}", f"--svg={state}.svg"]
     env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": "shared"}
+    env["PROVIDER"] = provider
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 
@@ -39,9 +41,11 @@ def processes_of(directory: Path) -> list[str]:
     return found
 
 
-def test_demo_passes_every_check_and_leaves_nothing(tmp_path: Path) -> None:
+# What differs with v2 is also played by a journey.
+@pytest.mark.parametrize("provider", depth([""], ["", "v2"]))
+def test_demo_passes_every_check_and_leaves_nothing(tmp_path: Path, provider: str) -> None:
     state = tmp_path / "state"
-    with start(state) as program:
+    with start(state, provider) as program:
         out, err = program.communicate()
     assert (program.returncode, err) == (0, ""), out + err
     places = [out.index(f"\n{each.__doc__}\n") for each in SCENARIOS]
@@ -99,7 +103,7 @@ def test_exit_code_is_0_only_if_every_scenario_has_true_lines_only(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def run(report: Report, _: Path) -> None:
+    def run(report: Report, _: Path, __: str) -> None:
         if not scenarios:
             assert not report.passed
             raise StackError("The local AWS did not start.")

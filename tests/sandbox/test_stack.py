@@ -86,6 +86,37 @@ def test_malformed_parameters_are_refused(text: str) -> None:
         launcher._assignments(text)
 
 
+@pytest.mark.parametrize(
+    ("provider", "chapa_url", "version"),
+    [
+        ("", "", "v1"),
+        ("v2", "", "v2"),
+        ("", "http://127.0.0.1:9/v2", "v2"),
+        ("v1", "http://127.0.0.1:9/v1", "v1"),
+    ],
+)
+def test_provider_or_the_url_decides_the_version(
+    provider: str, chapa_url: str, version: str
+) -> None:
+    assert launcher.version_of(provider, chapa_url) == version
+
+
+@pytest.mark.parametrize(
+    ("provider", "chapa_url", "error"),
+    [
+        ("v3", "", "PROVIDER must be v1 or v2, and 'v3' is not"),
+        ("v1", "http://127.0.0.1:9/v2", "PROVIDER is v1, but CHAPA_URL ends in /v2"),
+        ("v2", "http://127.0.0.1:9/v1/", "PROVIDER is v2, but CHAPA_URL ends in /v1"),
+        ("", "http://127.0.0.1:9", "CHAPA_URL must end in /v1 or /v2"),
+    ],
+)
+def test_unknown_or_contradicting_version_is_refused_before_anything_starts(
+    tmp_path: Path, provider: str, chapa_url: str, error: str
+) -> None:
+    with pytest.raises(StackError, match=error):
+        Stack(tmp_path, provider=provider, chapa_url=chapa_url).start()
+
+
 def test_stack_comes_up_whole_keeps_its_data_and_leaves_no_program(tmp_path: Path) -> None:
     stack = Stack(tmp_path, params={"LeaseSeconds": "7"})
     try:
@@ -105,6 +136,7 @@ def test_stack_comes_up_whole_keeps_its_data_and_leaves_no_program(tmp_path: Pat
         assert variables["LEASE_SECONDS"] == "7"
         assert variables["CALLBACK_URL"] == described["webhook_url"]
         assert variables["CHAPA_URL"] == described["chapa_url"]
+        assert variables["CHAPA_URL_OTHER"] == f"{described['programs']['chapa']}/v2"
 
         # An update of the stack changes a setting and leaves the secret alone.
         secret = stack.client("secretsmanager").get_secret_value(SecretId=variables["SECRET_ID"])
@@ -113,7 +145,10 @@ def test_stack_comes_up_whole_keeps_its_data_and_leaves_no_program(tmp_path: Pat
         assert variables["LEASE_SECONDS"] == "8"
         kept = stack.client("secretsmanager").get_secret_value(SecretId=variables["SECRET_ID"])
         assert kept["SecretString"] == secret["SecretString"]
-        assert json.loads(kept["SecretString"])["webhook_secret"] == described["webhook_secret"]
+        held = json.loads(kept["SecretString"])
+        assert held["webhook_secret"] == described["webhook_secret"]
+        assert held["api_key"].startswith("CHASECK_TEST-")
+        assert held["api_key_other"].startswith("CHAPA_TEST_")
 
         order = post(described["api_url"] + "/orders", described["users"]["sara"]["token"], ORDER)
         # Stopped by another process, and started again.

@@ -4,7 +4,8 @@ Many customers shop at once. Meanwhile Chapa times out, fails, refuses connectio
 doubles, delays and forges its webhooks; banks reverse payments, the operator makes refunds, retries
 those that Chapa refused and redrives dead letters, and processes of functions are killed while they
 work. Then the faults end, the schedule finishes what is open, and the soak checks every invariant,
-and that every response to a customer agrees with the table and with Chapa.
+and that every response to a customer agrees with the table and with Chapa. With a key of Chapa's v2
+the pages of unpaid orders cannot be closed; they end some seconds after their orders.
 """
 
 import argparse
@@ -22,8 +23,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import requests
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from rich.box import ASCII2, ROUNDED, Box
 from rich.console import Console
@@ -32,6 +34,7 @@ from rich.text import Text
 
 from payments.aws.items import REVIEW_LIST
 from payments.aws.repository import Repository
+from payments.domain import decisions
 from sandbox.client import Client, TooLate, until
 from sandbox.listener import Listener
 from sandbox.stack import STATE, Stack, StackError
@@ -90,6 +93,7 @@ class Options(BaseModel):
         1, ge=0, le=100, description="killed processes per hundred requests of customers"
     )
     ttl: PositiveInt = Field(30, description="seconds until an unpaid order expires")
+    provider: Literal["v1", "v2"] = Field("v1", description="version of Chapa's API")
 
 
 @dataclass
@@ -112,7 +116,8 @@ class Soak:
         self._killer = ProcessKiller(stack, options.seed)
         self._listener = Listener(shop.stack)
         self._sweeps = self._sweeps_in_trouble = 0
-        self._redriven = self._retried = self._outages = 0
+        self._redriven = self._retried = self._outages = self._ended = 0
+        self._chance = random.Random(f"{options.seed}/pages")
         self._repository = Repository(shop.aws("dynamodb"), shop.stack["table_name"])
 
     def run(self) -> SoakResult:
@@ -156,6 +161,7 @@ class Soak:
             Repeated("killer", lambda: pauses.uniform(0, 0.5), self._kill),
             Repeated("outage", lambda: 0.5, lambda: self._refuse(outages.uniform(0.5, 3))),
             Repeated("operator", lambda: 5.0, self._operate),
+            Repeated("end of pages", lambda: 4.0, lambda: self._end_pages(0.4)),
         ]
         for number in range(options.orders):
             self.result.customers.append(Customer(number, options.seed, shop))
@@ -194,6 +200,25 @@ class Soak:
             chapa.refuse(seconds)
             until(chapa.answers, bool, "Chapa accepts connections")
 
+    def _end_pages(self, share: float) -> None:
+        """End this share of the pages that Chapa cannot close and whose orders wait for that."""
+        if self._options.provider == "v1":
+            return
+        now = int(time.time())
+        for due in [*self._repository.due(now + 60)]:
+            aggregate = self._repository.read(due.order_id)
+            if aggregate is None or decisions.payable(aggregate, now):
+                continue
+            lives = any(
+                not payment.can_cancel and (payment.page_expires_at or now) >= now
+                for payment in aggregate.open_payments
+            )
+            if lives and self._chance.random() < share:
+                # The next time, if Chapa refuses connections.
+                with suppress(requests.ConnectionError):
+                    self._shop.end_pages(due.order_id)
+                    self._ended += 1
+
     @property
     def _requests(self) -> int:
         return sum(len(customer.log.calls) for customer in self.result.customers)
@@ -230,6 +255,7 @@ class Soak:
             if time.monotonic() > deadline:
                 self._find(f"after {REST_SECONDS} s without faults there are still {left}")
                 return
+            self._end_pages(1)
             self._finish_refunds_at_chapa()
             self._operate()
             self._sweep()
@@ -297,6 +323,7 @@ class Soak:
             ("payments made at Chapa", paid),
             *total("injected faults", {f"{call} {kind}": n for (call, kind), n in used.items()}),
             ("outages of Chapa", self._outages),
+            ("orders whose pages ended", self._ended),
             *total("killed processes", (kill.function for kill in state.kills)),
             ("webhook attempts", sum("lost" not in entry.faults for entry in webhooks)),
             *total(
@@ -338,7 +365,7 @@ def soak(options: Options, state_dir: Path, say: Callable[[str], None]) -> SoakR
     """Raises StackError if the stack does not start."""
     say("Starting a local AWS and the Chapa simulator ...")
     params = PARAMS | {"OrderTtlSeconds": str(options.ttl)}
-    stack = Stack(state_dir, params=params, seed=options.seed, say=say)
+    stack = Stack(state_dir, provider=options.provider, params=params, seed=options.seed, say=say)
     with stack as description, Client(description) as shop:
         return Soak(stack, shop, options, say).run()
 

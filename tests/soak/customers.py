@@ -38,7 +38,7 @@ class Customer:
     def __init__(self, number: int, seed: str, shop: Client) -> None:
         self._random = random.Random(f"{seed}/{number}")
         self._shop = shop
-        self._chapa = Control(shop.stack["chapa_url"].removesuffix("/v1"))
+        self._chapa = Control(shop.chapa.base_url)
         name = f"Customer{number}"
         self._scenario = self._choose(SCENARIOS)
         self.log = CustomerLog(

@@ -385,10 +385,12 @@ def test_process_that_waits_for_its_input_does_not_work() -> None:
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="takes a minute, runs at night")
-def test_short_soak_finds_nothing_and_leaves_no_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("provider", ["v1", "v2"])
+def test_short_soak_finds_nothing_and_leaves_no_files(tmp_path: Path, provider: str) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.soak", f"--state={tmp_path}"),
+            f"--provider={provider}",
             *("--orders=16", "--clients=2", "--seed=short", "--faults=20", "--kills=5", "--ttl=5"),
         ],
         cwd=ROOT,

@@ -17,7 +17,7 @@ from sandbox.stack import Stack
 
 type Details = Mapping[str, Any]
 
-CALLS: tuple[Call, ...] = ("initialize", "verify", "cancel", "refund", "refund_verify")
+CALLS: tuple[Call, ...] = ("initialize", "verify", "list", "cancel", "refund", "refund_verify")
 
 RESPONSES: tuple[Details, ...] = (
     {"kind": "timeout_before", "seconds": 1},
