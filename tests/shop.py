@@ -39,6 +39,7 @@ from sandbox.chapa.faults import Call, DroppedError
 from sandbox.chapa.in_process import BASE_URL as CHAPA_LOCAL
 from sandbox.chapa.in_process import Adapter, ManualClock, session_for
 from sandbox.chapa.simulator import Simulator
+from sandbox.chapa.wire_v2 import minor
 from sandbox.client import Response
 from tests import faster_moto
 from tests.contract import complaints
@@ -501,13 +502,13 @@ class Shop:
         elsewhere: Counter[str] = Counter()
         for refund in self.simulator.refunds.values():
             if refund.status != "reversed":
-                given_back[refund.payment_reference] += int(refund.amount * 100)
+                given_back[refund.payment_reference] += minor(refund.amount)
                 if refund.merchant_reference is None:
-                    elsewhere[refund.payment_reference] += int(refund.amount * 100)
+                    elsewhere[refund.payment_reference] += minor(refund.amount)
         confirmed = [
             Confirmed(
                 payment.tx_ref,
-                int(payment.amount * 100),
+                minor(payment.amount),
                 given_back[payment.reference],
                 elsewhere[payment.reference],
             )

@@ -52,8 +52,8 @@ class Api:
     about: Callable[[Simulator, Call, str, Body], str | None]
     """The merchant's reference of the payment that a call is about."""
     respond: Callable[[Simulator, Call, Act, ApiRequest], Response]
-    failure: Body
-    """The body of an injected error."""
+    failure: Callable[[int], Body]
+    """The body of an injected error, by its HTTP status."""
 
 
 def blueprint(simulator: Simulator, api: Api) -> Blueprint:
@@ -85,7 +85,7 @@ def handle(simulator: Simulator, api: Api, call: Call, act: Act, ref: str = "") 
         faults=[fault.kind] if fault else [],
         version=api.version,
     )
-    response = reply(api.failure, 200)
+    response = reply(api.failure(500), 200)
     if fault is None or fault.acts_first:
         sent = ApiRequest(ref, raw, fields, entry, api_key, (api.version, "test"))
         with simulator.lock:
@@ -106,7 +106,7 @@ def apply_fault(simulator: Simulator, api: Api, fault: Fault, response: Response
         case "slow":
             simulator.hold(fault.seconds)
         case "status":
-            response = reply(api.failure, fault.status)
+            response = reply(api.failure(fault.status), fault.status)
             if fault.retry_after is not None:
                 response.headers["Retry-After"] = str(fault.retry_after)
         case "html":

@@ -572,5 +572,5 @@ API = Api(
     read_fields,
     about,
     respond,
-    {"message": "Something went wrong", "status": "failed", "data": None},
+    lambda status: {"message": "Something went wrong", "status": "failed", "data": None},  # noqa: ARG005 - v1 has no codes
 )

@@ -433,6 +433,15 @@ def refunds(simulator: Simulator, sent: ApiRequest) -> Body:
     return success("Refunds retrieved successfully", {"items": items, **found})
 
 
+CODES = {400: "INVALID_VALUE", 401: "UNAUTHORIZED", 404: "NOT_FOUND", 422: "INVALID_VALUE"}
+"""What the docs have with each HTTP status."""
+
+
+def failure(status: int) -> Body:
+    refused = RefusedError(status, CODES.get(status, "PROCESSING_FAILED"), "Something went wrong")
+    return error_body(refused, SwitchesV2())
+
+
 API = Api(
     "v2",
     [
@@ -446,9 +455,5 @@ API = Api(
     read_json,
     about,
     respond,
-    {
-        "status": "error",
-        "message": "Something went wrong",
-        "error": {"code": "PROCESSING_FAILED", "details": None},
-    },
+    failure,
 )

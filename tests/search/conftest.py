@@ -6,11 +6,20 @@ import pytest
 from moto import mock_aws
 
 from payments.aws import items
+from tests.shop import API_KEYS, CURRENT
+
+PROVIDERS = sorted(API_KEYS, key=lambda name: name != CURRENT)
+
+
+@pytest.fixture(scope="module", params=PROVIDERS)
+def provider(request: pytest.FixtureRequest) -> str:
+    """The version of Chapa's API that opens payments: first the one that PROVIDER chooses."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[None]:
-    """moto for a module, without log lines, and with one shard of the due index instead of eight.
+def aws(provider: str) -> Iterator[None]:
+    """moto for a provider, without log lines, and with one shard of the due index, not eight.
 
     The other seven queries of each sweep cost time and find nothing.
     """

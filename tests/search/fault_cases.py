@@ -10,16 +10,17 @@ from enum import Enum
 from typing import Any, get_args
 
 from sandbox.chapa.faults import WRONG, Call, Fault, Forgery, Kind, kinds_of
+from sandbox.chapa.records import Version
 
 ACTS: tuple[Call, ...] = ("initialize", "cancel", "refund")
-QUESTIONS: tuple[Call, ...] = ("verify", "refund_verify")
+QUESTIONS: tuple[Call, ...] = ("verify", "list", "refund_verify")
 AFTER_ACTING = " after acting"
 IN_TIME, TOO_SLOW = 5, 30
 """Seconds. No function waits for a response as long as the second."""
 
 
 class Means(Enum):
-    NOTHING = "the response is only slow"
+    NOTHING = "the right answer comes all the same"
     # Of an act:
     NOT_DONE = "Chapa certainly did nothing"
     REFUSED = "Chapa refuses what we sent"
@@ -27,6 +28,7 @@ class Means(Enum):
     NOT_OPEN = "Chapa says that no page is open any more"
     # Of a question:
     NO_ANSWER = "Chapa gives no usable answer"
+    LISTED = "Chapa's list may give the right answer"
     DENIED = "Chapa says: not paid yet"
     PENDING = "Chapa says: pending"
     FAILED = "Chapa says: failed"
@@ -38,16 +40,30 @@ class Means(Enum):
     NEVER = "no valid webhook comes"
 
 
-SAYS = {
-    "nonsense": Means.NO_ANSWER,
-    None: Means.DENIED,
-    "404": Means.DENIED,
-    "pending": Means.PENDING,
-    "failed/cancelled": Means.FAILED,
-    "success": Means.BELIEVED,
-    "refunded": Means.MONEY_BACK,
-    "reversed": Means.MONEY_BACK,
+SAYS: Mapping[Version, Mapping[str | None, Means]] = {
+    "v1": {
+        "nonsense": Means.NO_ANSWER,
+        None: Means.DENIED,
+        "404": Means.DENIED,
+        "pending": Means.PENDING,
+        "failed/cancelled": Means.FAILED,
+        "success": Means.BELIEVED,
+        "refunded": Means.MONEY_BACK,
+        "reversed": Means.MONEY_BACK,
+    },
+    "v2": {
+        "nonsense": Means.NO_ANSWER,
+        None: Means.NO_ANSWER,
+        "404": Means.NOTHING,
+        "pending": Means.PENDING,
+        "failed": Means.FAILED,
+        "incomplete": Means.FAILED,
+        "success": Means.BELIEVED,
+        "refunded": Means.MONEY_BACK,
+        "reversed": Means.MONEY_BACK,
+    },
 }
+"""What verify says. v2 is asked by another reference when it does not know one."""
 
 STATUSES = (400, 401, 404, 422, 429, 500, 502, 503, 504)
 
@@ -65,7 +81,6 @@ VARIANTS: Mapping[Kind, list[dict[str, Any]]] = {
     "wrong_currency": [{}],
     "wrong_mode": [{}],
     "wrong_tx_ref": [{}],
-    "says": [{"word": word} for word in SAYS],
     "lost": [{}],
     "doubled": [{"n": 2}, {"n": 5}],
     "delayed": [{"seconds": 30}, {"seconds": 600}],
@@ -83,6 +98,7 @@ class Case:
     call: Call
     kind: Kind | None
     details: Mapping[str, Any]
+    version: Version = "v1"
 
     def fault(self, times: int | None) -> Fault:
         assert self.kind is not None
@@ -115,12 +131,7 @@ class Case:
             return Means.NOTHING
         status = self.details["status"] if self.kind == "status" else None
         if self.call in QUESTIONS:
-            if self.kind in WRONG:
-                return Means.UNTRUE
-            if self.kind == "says":
-                return SAYS[self.details["word"]]
-            not_paid = self.call == "verify" and status in {400, 404}
-            return Means.DENIED if not_paid else Means.NO_ANSWER
+            return self._answer(status)
         if self.call == "cancel" and self._answered in {200, 400, 404, 422}:
             return Means.NOT_OPEN  # Whatever the body is.
         match status:
@@ -129,6 +140,21 @@ class Case:
             case int() if status < 500:
                 return Means.NOT_DONE
         return Means.PERHAPS if self.kind else Means.NOT_DONE
+
+    def _answer(self, status: int | None) -> Means:
+        if self.kind == "says":
+            return SAYS[self.version][self.details["word"]]
+        if self.call == "list" and status == 404:
+            return Means.DENIED
+        if self.version == "v2":
+            # The payment is asked about in another way, and an unpaid one is not in the list.
+            if self.call == "verify" and status == 404:
+                return Means.NOTHING
+            if self.call == "verify" and (status in {400, 422} or self.kind == "wrong_tx_ref"):
+                return Means.LISTED
+        elif self.call == "verify" and status in {400, 404}:
+            return Means.DENIED
+        return Means.UNTRUE if self.kind in WRONG else Means.NO_ANSWER
 
     @property
     def _answered(self) -> int | None:
@@ -148,13 +174,14 @@ class Case:
         return "502 provider_error"
 
 
-def cases_of(call: Call) -> Iterator[Case]:
+def cases_of(call: Call, version: Version) -> Iterator[Case]:
     if call in ACTS + QUESTIONS:
-        yield Case(call, None, {})
+        yield Case(call, None, {}, version)
     for kind in kinds_of(call):
-        for details in VARIANTS[kind]:
+        says: list[dict[str, Any]] = [{"word": word} for word in SAYS[version]]
+        for details in says if kind == "says" else VARIANTS[kind]:
             if call in ACTS and kind in {"status", "html", "malformed"}:
-                yield Case(call, kind, details | {"acts": False})
-                yield Case(call, kind, details | {"acts": True})
+                yield Case(call, kind, details | {"acts": False}, version)
+                yield Case(call, kind, details | {"acts": True}, version)
             else:
-                yield Case(call, kind, details)
+                yield Case(call, kind, details, version)

@@ -69,9 +69,9 @@ class Cell:
 
 
 class Player:
-    def __init__(self) -> None:
+    def __init__(self, provider: str) -> None:
         # The second check is twelve hours after the first: a day without answers has few checks.
-        self.world = World(wait_seconds="0", check_after_seconds="90,600,7200,43200")
+        self.world = World(provider, wait_seconds="0", check_after_seconds="90,600,7200,43200")
         self.world.max_sweeps = 80
         self.world.refund_takes = timedelta(days=2)
         self.world.control.set(refund_checks=0)

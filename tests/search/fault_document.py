@@ -1,26 +1,34 @@
-"""docs/faults.md: the prose is written by hand, the tables by these functions."""
+"""docs/faults.md: the prose is written by hand, the tables by these functions.
+
+The tables of v2 have only the faults whose outcome differs from v1's.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sandbox.chapa.faults import Call
-from tests.search.fault_cases import AFTER_ACTING, cases_of
+from sandbox.chapa.records import Version
+from tests.search.fault_cases import AFTER_ACTING, Case, cases_of
 from tests.search.fault_cells import Cell
-from tests.search.fault_uses import NOBODY, USES
+from tests.search.fault_uses import NOBODY, USES, Use
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "faults.md"
 
 type Cells = Mapping[tuple[str, bool], Cell | None]
 """By the name of the fault and whether it lasts."""
 
+type Place = tuple[Version, Call, str]
+"""Where a section is: the name of its use case comes last."""
+
 TITLES: Mapping[Call, str] = {
-    "initialize": "initialize: open a payment",
-    "verify": "verify: ask whether a payment is paid",
-    "cancel": "cancel: close a page",
-    "refund": "refund: pay money back",
-    "refund_verify": "refund_verify: ask about a refund",
-    "webhook": "webhook: Chapa reports an event",
-    "callback": "callback: an unsigned report",
+    "initialize": "open a payment",
+    "verify": "ask whether a payment is paid",
+    "list": "search for a payment that verify does not know",
+    "cancel": "close a page",
+    "refund": "pay money back",
+    "refund_verify": "ask about a refund",
+    "webhook": "Chapa reports an event",
+    "callback": "an unsigned report",
 }
 COLUMNS = (
     "Fault",
@@ -33,8 +41,10 @@ COLUMNS = (
 )
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 NOT_CALLED = "not called"
+NEVER_CALLED = " | ".join([NOT_CALLED] * 6)
 IF_IT_LASTS = "; if the fault lasts: "
 EITHER = " ±"
+AS_V1 = "As v1.\n"
 
 
 def outcome(cell: Cell | None) -> tuple[str, ...]:
@@ -46,23 +56,30 @@ def outcome(cell: Cell | None) -> tuple[str, ...]:
     return (*heads, *([str(cell.after_27_hours)] if cell.after_27_hours else []), end)
 
 
-def section(call: Call, use: str, cells: Cells) -> str:
+def section(place: Place, cells: Cells, tables: Mapping[Place, str]) -> str:
     """A heading and a table, in which faults with equal outcomes share a row."""
+    version, call, use = place
+    usual = tables.get(("v1", call, use), "") if version != "v1" else ""
     names: dict[str, list[str]] = {}
-    for case in cases_of(call):
-        once, lasting = (outcome(cells.get((case.name, lasts))) for lasts in (False, True))
-        if once == lasting:
-            continue  # Not called.
-        if len(once) == len(lasting) - 1:
-            pairs = zip(once[:3], lasting[:3], strict=True)
-            heads = [a if a == b else f"{a}{IF_IT_LASTS}{b}" for a, b in pairs]
-        else:
-            heads = list((once if len(lasting) == 1 else lasting)[:3])
-        ends = lasting[3:] or (NOT_CALLED, NOT_CALLED)
-        columns = [*heads, once[3] if len(once) > 1 else NOT_CALLED, *ends]
-        names.setdefault(" | ".join(columns), []).append(case.name)
-    rows = (f"| {_in_short(faults)} | {columns} |\n" for columns, faults in names.items())
-    return f"### {use}\n\n{HEAD}{''.join(rows)}"
+    for case in cases_of(call, version):
+        columns = _columns(case, cells)
+        if columns != _row(usual, case.name):
+            names.setdefault(columns or NEVER_CALLED, []).append(case.name)
+    rows = [f"| {_in_short(faults)} | {columns} |\n" for columns, faults in names.items()]
+    return f"### {use}\n\n" + (HEAD + "".join(rows) if rows else AS_V1)
+
+
+def _columns(case: Case, cells: Cells) -> str | None:
+    once, lasting = (outcome(cells.get((case.name, lasts))) for lasts in (False, True))
+    if once == lasting:
+        return None  # Not called.
+    if len(once) == len(lasting) - 1:
+        pairs = zip(once[:3], lasting[:3], strict=True)
+        heads = [a if a == b else f"{a}{IF_IT_LASTS}{b}" for a, b in pairs]
+    else:
+        heads = list((once if len(lasting) == 1 else lasting)[:3])
+    ends = lasting[3:] or (NOT_CALLED, NOT_CALLED)
+    return " | ".join([*heads, once[3] if len(once) > 1 else NOT_CALLED, *ends])
 
 
 def _in_short(names: list[str]) -> str:
@@ -72,37 +89,64 @@ def _in_short(names: list[str]) -> str:
     return ", ".join(name + EITHER * (name in both) for name in names if name not in dropped)
 
 
-def expected(text: str, name: str, *, lasting: bool) -> tuple[str, ...]:
-    """What a section says about one fault."""
-    for line in text.splitlines():
-        names, *columns = line.strip("| ").split(" | ")
-        either = name.removesuffix(AFTER_ACTING) + EITHER
+def _row(section: str, name: str) -> str | None:
+    """The columns that a section has about one fault."""
+    either = name.removesuffix(AFTER_ACTING) + EITHER
+    for line in section.splitlines():
+        names, _, columns = line.removeprefix("| ").removesuffix(" |").partition(" | ")
         if columns and {name, either} & set(names.split(", ")):
-            heads = [column.split(IF_IT_LASTS)[-1 if lasting else 0] for column in columns[:3]]
-            ends = columns[4:] if lasting else columns[3:4]
-            return (NOT_CALLED,) if NOT_CALLED in ends else (*heads, *ends)
-    return (NOT_CALLED,)
+            return columns
+    return None
 
 
-def sections(text: str) -> dict[tuple[str, str], str]:
-    """By call and use case."""
+def expected(
+    place: Place, tables: Mapping[Place, str], name: str, *, lasting: bool
+) -> tuple[str, ...]:
+    """What the document says about one fault."""
+    _, call, use = place
+    found = (_row(tables.get(each, ""), name) for each in (place, ("v1", call, use)))
+    columns = next(filter(None, found), NEVER_CALLED).split(" | ")
+    heads = [column.split(IF_IT_LASTS)[-1 if lasting else 0] for column in columns[:3]]
+    ends = columns[4:] if lasting else columns[3:4]
+    return (NOT_CALLED,) if NOT_CALLED in ends else (*heads, *ends)
+
+
+def sections(text: str) -> dict[Place, str]:
+    places = {_heading(v, call, use.name): (v, call, use.name) for v, call, use in all_uses()}
     found = {}
     for part in text.split("\n## ")[1:]:
-        call = part.partition(":")[0]
+        title = part.partition("\n")[0]
         for table in part.split("\n### ")[1:]:
-            found[call, table.partition("\n")[0]] = f"### {table.rstrip()}\n"
+            place = places[title, table.partition("\n")[0]]
+            found[place] = f"### {table.rstrip()}\n"
     return found
 
 
-def document(text: str, tables: Mapping[tuple[str, str], str]) -> str:
+def _heading(version: Version, call: Call, use: str) -> tuple[str, str]:
+    return _title(version, call), use
+
+
+def _title(version: Version, call: Call) -> str:
+    return f"{version} {call}: {TITLES[call]}"
+
+
+def all_uses() -> Iterator[tuple[Version, Call, Use]]:
+    for version, calls in USES.items():
+        for call, uses in calls.items():
+            for use in uses:
+                yield version, call, use
+
+
+def document(text: str, tables: Mapping[Place, str]) -> str:
     """The prose of `text`, and then the tables."""
-    prose = text.partition(f"\n## {TITLES['initialize']}")[0]
+    prose = text.partition(f"\n## {_title('v1', 'initialize')}")[0]
     return prose + "".join(_parts(tables))
 
 
-def _parts(tables: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    for call, uses in USES.items():
-        yield f"\n## {TITLES[call]}\n\n"
-        yield f"Faults: {_in_short([case.name for case in cases_of(call)])}.\n"
-        for use in uses:
-            yield "\n" + tables.get((call, use.name), f"### {use.name}\n")
+def _parts(tables: Mapping[Place, str]) -> Iterator[str]:
+    for version, calls in USES.items():
+        for call, uses in calls.items():
+            yield f"\n## {_title(version, call)}\n\n"
+            yield f"Faults: {_in_short([case.name for case in cases_of(call, version)])}.\n"
+            for use in uses:
+                yield "\n" + tables.get((version, call, use.name), f"### {use.name}\n")

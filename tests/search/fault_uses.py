@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from payments.aws.queue import Message, message_body
 from sandbox.chapa.control import ControlError
 from sandbox.chapa.faults import Call, Kind
+from sandbox.chapa.records import Version
 from sandbox.client import Response
 from tests.search import scenes
 from tests.search.scenes import Scene, Setup
@@ -171,6 +172,19 @@ def applied_earlier(scene: Scene) -> None:
     scene.world.clock.advance(90)
 
 
+def paid_and_page_over(scene: Scene) -> None:
+    scenes.just_opened(scene)
+    scene.customer_pays()
+    scene.world.clock.advance(scenes.PAGE_OVER)
+
+
+def known_by_the_list(scene: Scene) -> None:
+    """The response of initialize was lost, and verify takes Chapa's reference only."""
+    scene.world.control.switch_v2(verify_by="chapa_reference")
+    scenes.page_lost(scene)
+    scene.customer_pays()
+
+
 def reversed_(scene: Scene) -> None:
     applied_earlier(scene)
     scene.world.control.reverse(scene.tx_ref, webhook=False)
@@ -196,7 +210,7 @@ def refunded_elsewhere(scene: Scene) -> None:
 UNHEARD: Kind = "timeout_before"
 UNANSWERED: Kind = "timeout_after"
 
-USES: Mapping[Call, Sequence[Use]] = {
+_V1: Mapping[Call, Sequence[Use]] = {
     "initialize": [
         Use("customer opens a payment and repeats", scenes.no_payment, initialize, repeat_and_pay),
         Use("customer opens a payment and gives up", scenes.no_payment, initialize),
@@ -261,4 +275,37 @@ USES: Mapping[Call, Sequence[Use]] = {
     "callback": [
         Use("paid", scenes.waiting, customer_pays, deliver_the_rest),
     ],
+}
+
+_V2: Mapping[Call, Sequence[Use]] = {
+    "verify": [
+        Use("worker: paid, page over", paid_and_page_over, worker),
+        Use("worker: not paid, page over", scenes.page_over, worker),
+    ],
+    "list": [
+        Use("worker: paid, and only the list knows it", known_by_the_list, worker),
+    ],
+}
+"""A payment of v2 is closed when its page is over, without a call."""
+
+_ONLY_V1 = {"customer cancels the order", "customer cancels a paid order", "reversed"}
+"""With v2 a cancel waits for the end of the page without a call, and no event names a reversal."""
+
+USES: Mapping[Version, Mapping[Call, Sequence[Use]]] = {
+    "v1": _V1,
+    "v2": {
+        call: [
+            *(use for use in _V1.get(call, ()) if not use.fault_after and use.name not in _ONLY_V1),
+            *_V2.get(call, ()),
+        ]
+        for call in (
+            "initialize",
+            "verify",
+            "list",
+            "refund",
+            "refund_verify",
+            "webhook",
+            "callback",
+        )
+    },
 }

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from functions.webhook.app import _notified
 from payments.aws.queue import Message
+from payments.chapa.keys import V2
 from payments.chapa.notification import Notification
 from payments.domain import ids
 from payments.errors import NotDeferred
@@ -22,6 +23,9 @@ from tests.search.explorer import Choice, Run, Task, written
 from tests.search.world import Snapshot, World
 from tests.shop import Died
 
+PAGE_OVER = 3600 + 120
+"""Seconds after which nobody can pay on a page any more."""
+
 type Action = Callable[["Scene"], object]
 type Setup = Callable[["Scene"], None]
 
@@ -31,6 +35,11 @@ class Scene:
 
     def __init__(self, world: World, order_id: str = "", tx_ref: str = "") -> None:
         self.world, self.order_id, self.tx_ref = world, order_id, tx_ref
+
+    @property
+    def can_close(self) -> bool:
+        """Whether the shop can close a page; with v2 an order holds its stock until its end."""
+        return self.world.provider != V2.provider
 
     def webhook(self, event: str = "charge.success") -> object:
         notification = Notification(event=event, tx_ref=self.tx_ref)
@@ -67,7 +76,7 @@ class Scene:
     def cancel(self) -> object:
         return cancel(self.world.backend, self.order_id, "abebe")
 
-    def refund(self, key: str = "a", amount: int | None = 60) -> object:
+    def refund(self, key: str = "a", amount: int | None = 600) -> object:
         return refunds.request(self.world.backend, self.tx_ref, amount, key=key, reason="Broken")
 
     def other_refund(self) -> object:
@@ -186,17 +195,28 @@ def page_lost(scene: Scene) -> None:
     scene.world.clock.advance(90)
 
 
-def expired_and_paid(scene: Scene) -> None:
-    overdue(scene)
+def page_over(scene: Scene) -> None:
+    """Nobody did anything until the end of the page."""
+    just_opened(scene)
+    scene.world.clock.advance(PAGE_OVER)
+
+
+def expired(scene: Scene) -> None:
+    """Where a page cannot be closed, the order expires with it."""
+    (overdue if scene.can_close else page_over)(scene)
     scene.worker()
+
+
+def expired_and_paid(scene: Scene) -> None:
+    expired(scene)
     scene.customer_pays()
     scene.world.clock.advance(3600)
 
 
 def paid_after_final_check(scene: Scene) -> None:
     """Only a webhook can still report the payment."""
-    overdue(scene)
-    for seconds in (0, 3600, 86_400):
+    expired(scene)
+    for seconds in (3600, 86_400):
         scene.world.clock.advance(seconds)
         scene.worker()
     scene.customer_pays()
@@ -222,6 +242,18 @@ def paid_twice(scene: Scene) -> None:
     scene.world.clock.advance(90)
 
 
+def paid_with_both_versions(scene: Scene) -> None:
+    """The shop changed its key between two payments of an order, and the customer paid both."""
+    just_opened(scene)
+    first = scene.tx_ref
+    scene.attempt_fails()
+    scene.world.change_over()
+    second = initialize(scene.world.backend, scene.order_id, "abebe").payment
+    for tx_ref in (first, second.tx_ref):
+        scene.world.control.pay(tx_ref, late=True, webhook=False)
+    scene.world.clock.advance(90)
+
+
 def applied(scene: Scene) -> None:
     paid_unnoticed(scene)
     scene.webhook()
@@ -229,7 +261,7 @@ def applied(scene: Scene) -> None:
 
 def refund_requested(scene: Scene) -> None:
     applied(scene)
-    scene.refund("first", 40)
+    scene.refund("first", 400)
 
 
 def refund_pending(scene: Scene) -> None:
@@ -278,10 +310,10 @@ def rest_refunded_by_chapa(scene: Scene) -> None:
 
 
 def closing_in_grace(scene: Scene) -> None:
-    """Chapa says pending after the cancel: a wallet may be asking the customer."""
+    """Chapa says pending after the end of the page: a wallet may be asking the customer."""
     scene.world.control.switch(verify_unpaid="pending", verify_cancelled="unpaid")
-    overdue(scene)
-    scene.worker()
+    scene.world.control.switch_v2(link_end="pending")
+    expired(scene)
     scene.world.clock.advance(60)
 
 
@@ -302,11 +334,13 @@ ACTIONS: Mapping[Setup, str] = {
     overdue: "sweep worker webhook initialize cancel customer_pays minute_passes"
     " operator_dismisses",
     paid_and_overdue: "sweep webhook cancel minute_passes",
+    page_over: "worker webhook customer_pays cancel",
     page_lost: "initialize worker cancel customer_pays webhook minute_passes",
     expired_and_paid: "sweep webhook other_order",
     paid_after_final_check: "webhook_until_answered webhook_then_worker",
     paid_and_sold_out: "sweep webhook status_refresh",
     paid_twice: "worker sweep webhook cancel status_refresh initialize",
+    paid_with_both_versions: "sweep webhook cancel",
     applied: "refund other_refund goods_returned refund_webhook worker chapa_reverses webhook"
     " status_refresh initialize cancel sweep",
     refund_requested: "worker other_refund refund_webhook chapa_reverses minute_passes",

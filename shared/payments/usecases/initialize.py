@@ -8,7 +8,7 @@ from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.ids import new_tx_ref
 from payments.domain.records import Payment
-from payments.domain.states import OrderStatus, PaymentStatus
+from payments.domain.states import OPEN, OrderStatus, PaymentStatus
 from payments.errors import (
     ConfigurationError,
     OrderEmpty,
@@ -67,7 +67,8 @@ def initialize(backend: Backend, order_id: str, user_id: str) -> Checkout:
             aggregate = close(backend, aggregate, [active], "replaced by another attempt")
         except Stale:
             continue
-        if aggregate.order.active_tx_ref == active.tx_ref:
+        left = aggregate.active_payment
+        if left is not None and left.tx_ref == active.tx_ref and left.status in OPEN:
             # It is neither closed nor known to be unpaid.
             raise ProviderUnavailable(
                 "an earlier attempt could not be closed",

@@ -197,6 +197,15 @@ class TestProviderErrors:
         assert of(shop.pay(order_id)) == (409, "order_not_payable")
         assert shop.aggregate(order_id).order.status is OrderStatus.PAID
 
+    def test_lost_payment_that_goes_to_review_is_not_waited_for(
+        self, shop: Shop, order_id: str
+    ) -> None:
+        shop.control.add_fault("initialize", "timeout_after", seconds=60)
+        shop.pay(order_id)
+        shop.control.add_fault("verify", "says", word="refunded")
+        assert of(shop.pay(order_id)) == (409, "order_not_payable")
+        assert statuses(shop, order_id) == ["review"]
+
     def test_failed_payment_can_be_replaced(self, shop: Shop) -> None:
         order_id, tx_ref = shop.begun()
         shop.control.fail(tx_ref)
