@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from payments.chapa.signature import sign
@@ -47,9 +48,23 @@ def notification(tx_ref: str, event: str = "charge.success", **more: object) -> 
     ).encode()
 
 
-def forgeries(tx_ref: str, secret: str, api_key: str) -> dict[str, Sent]:
+def notification_v2(tx_ref: str, event: str = "payment.success", **more: object) -> bytes:
+    """The same of v2."""
+    names = {"merchant_reference": tx_ref, "chapa_reference": "TESTI89728391f"}
+    facts = {"webhook_type": "payment", "event": event, "status": "success", "mode": "test"}
+    return json.dumps(
+        {**facts, **names, "customer": CUSTOMER, **more}, indent=1, ensure_ascii=False
+    ).encode()
+
+
+def forgeries(
+    tx_ref: str,
+    secret: str,
+    api_key: str,
+    write: Callable[[str], bytes] = notification,
+) -> dict[str, Sent]:
     """Webhooks without a valid signature, about a payment that Chapa would confirm."""
-    body = notification(tx_ref)
+    body = write(tx_ref)
     good = sign(body, secret)
     constant = sign(secret.encode(), secret)
     first_letter = re.search("[a-f]", good)
@@ -336,6 +351,12 @@ def hostile(tx_ref: str) -> dict[str, Hostile]:
         **{
             f"a payment that is {status.value}, it says": notification(
                 tx_ref, f"charge.{status.value}", status=status.value
+            )
+            for status in PaymentStatus
+        },
+        **{
+            f"a payment of v2 that is {status.value}, it says": notification_v2(
+                tx_ref, f"payment.{status.value}", status=status.value
             )
             for status in PaymentStatus
         },

@@ -3,7 +3,7 @@
 import base64
 import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import StringIO
@@ -29,6 +29,7 @@ from tests.forgeries import (
     hostile,
     no_requests,
     notification,
+    notification_v2,
 )
 from tests.shop import API_KEY, WEBHOOK_SECRET, Shop, http_event
 
@@ -98,14 +99,19 @@ def quiet(log: StringIO, *also: str) -> bool:
     )
 
 
+@pytest.mark.parametrize("write", [notification, notification_v2], ids=["v1", "v2"])
 def test_forged_webhook_costs_one_hmac_and_nothing_else(
-    shop: Shop, log: StringIO, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+    shop: Shop,
+    log: StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+    subtests: pytest.Subtests,
+    write: Callable[[str], bytes],
 ) -> None:
     _, tx_ref = shop.begun()
     shop.control.pay(tx_ref, webhook=False)
     before, costs = shop.dump(), Costs(shop, monkeypatch)
     quiet(log)
-    for name, sent in forgeries(tx_ref, WEBHOOK_SECRET, API_KEY).items():
+    for name, sent in forgeries(tx_ref, WEBHOOK_SECRET, API_KEY, write).items():
         with subtests.test(name):
             with costs.counted() as done:
                 response = arrive(shop, sent)
