@@ -578,6 +578,7 @@ def test_every_history_keeps_the_invariants_and_comes_to_rest(
     )
     for what, times in sorted(world.counted.items()):
         record_property(what, times)
-    # Hypothesis begins with the shortest history and ends some early. The first and the last check are no steps.
+    # Hypothesis begins with the shortest history and ends some early. The first and the last check
+    # are no steps.
     steps = world.counted["steps"] - 2 * world.counted["histories"]
     assert steps >= (histories - 1) * STEPS * 0.75
