@@ -54,6 +54,7 @@ API_KEYS = {
 }
 CURRENT = V2.provider if os.environ.get("PROVIDER") == "v2" else V1.provider
 """The version of Chapa's API that opens payments, unless a test says something else."""
+PROVIDERS = sorted(API_KEYS, key=lambda name: name != CURRENT)
 API_KEY = API_KEYS[CURRENT]
 WEBHOOK_SECRET = "the-webhook-secret"
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)

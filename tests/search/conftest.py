@@ -6,9 +6,7 @@ import pytest
 from moto import mock_aws
 
 from payments.aws import items
-from tests.shop import API_KEYS, CURRENT
-
-PROVIDERS = sorted(API_KEYS, key=lambda name: name != CURRENT)
+from tests.shop import PROVIDERS
 
 
 @pytest.fixture(scope="module", params=PROVIDERS)

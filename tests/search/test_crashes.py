@@ -16,11 +16,13 @@ from payments.domain.states import PaymentStatus
 from tests.depth import NIGHTLY, depth
 from tests.search.explorer import Choice, Run, schedules, written
 from tests.search.scenes import (
+    PLAYED,
     SCENES,
     Action,
     Scene,
     Setup,
     Stage,
+    name_of,
     named,
     paid_after_final_check,
     paid_with_both_versions,
@@ -32,7 +34,7 @@ from tests.shop import CURRENT
 SCHEDULES = depth(3, None)
 """For each action: the one without a death, and deaths at some of its calls or at each.
 
-By day, of the version of Chapa's API that PROVIDER does not choose: one action of each scene.
+By day, of the version of Chapa's API that PROVIDER does not choose: one action of some scenes.
 """
 
 MORE_SWEEPS = 8
@@ -51,7 +53,7 @@ def stage(aws: None, provider: str) -> Stage:
     return Stage(world)
 
 
-@pytest.mark.parametrize("setup", SCENES, ids=lambda setup: setup.__name__)
+@pytest.mark.parametrize(("provider", "setup"), PLAYED, indirect=["provider"], ids=name_of)
 def test_death_at_any_call_is_repaired_by_schedule_and_worker(
     stage: Stage, provider: str, setup: Setup
 ) -> None:

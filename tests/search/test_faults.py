@@ -54,7 +54,6 @@ LASTING_BY_DAY = {Means.NO_ANSWER, Means.PERHAPS, Means.NEVER}
 
 
 OF_THE_OTHER_BY_DAY = {
-    "customer repeats after a lost response",
     "worker: not paid, order overdue",
     "worker: not paid, page over",
     "worker: paid, and only the list knows it",

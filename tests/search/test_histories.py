@@ -53,7 +53,7 @@ from tests.shop import CURRENT, http_event
 SEEDS = depth(range(1), range(5))
 HISTORIES = depth(20, 60)
 STEPS = depth(25, 50)
-OF_THE_OTHER_BY_DAY = 5
+OF_THE_OTHER_BY_DAY = 3
 """Histories that begin with the version of Chapa's API that PROVIDER does not choose."""
 
 BASKETS = {
@@ -578,6 +578,7 @@ def test_every_history_keeps_the_invariants_and_comes_to_rest(
     )
     for what, times in sorted(world.counted.items()):
         record_property(what, times)
-    # Hypothesis ends some histories early. The first and the last check are no steps.
+    # Hypothesis begins with the shortest history and ends some early. The first and the last check
+    # are no steps.
     steps = world.counted["steps"] - 2 * world.counted["histories"]
-    assert steps >= histories * STEPS * 0.7
+    assert steps >= (histories - 1) * STEPS * 0.75
