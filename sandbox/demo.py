@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from payments.aws.queue import Message, message_body
 from payments.chapa.signature import sign
 from sandbox.client import PATIENCE, Client, Response, until
 from sandbox.stack import HOST, STATE, Description, Stack, StackError
@@ -537,14 +538,25 @@ def money(view: Response) -> str:
 
 def warm_up(shop: Client) -> None:
     """Start the process of each function, so that no scenario waits for it."""
-    with ThreadPoolExecutor(4) as calls:
-        for done in [
-            calls.submit(shop.place, {"nothing": 1}),
-            calls.submit(shop.initialize, "nothing"),
-            calls.submit(shop.order, "nothing"),
-            calls.submit(shop.call_back, "nothing"),
-        ]:
+    start: list[Callable[[], object]] = [
+        lambda: shop.place({"nothing": 1}),
+        lambda: shop.initialize("nothing"),
+        lambda: shop.order("nothing"),
+        lambda: shop.call_back("nothing"),
+        shop.sweep,
+        lambda: _work_on_nothing(shop),
+    ]
+    with ThreadPoolExecutor(len(start)) as calls:
+        for done in [calls.submit(call) for call in start]:
             done.result()
+
+
+def _work_on_nothing(shop: Client) -> None:
+    shop.aws("sqs").send_message(
+        QueueUrl=shop.stack["queues"]["reconcile"],
+        MessageBody=message_body(Message("nothing")),
+    )
+    shop.await_worker()
 
 
 def play(shop: Client, report: Report, scenarios: tuple[Scenario, ...] = SCENARIOS) -> None:
