@@ -93,7 +93,7 @@ BUGS = [
         f"{DOMAIN}aggregate.py",
         "                _check(PAYMENT_MOVES, known.status, record.status)\n",
         "",
-        of("domain/states"),
+        of("domain/aggregate"),
     ),
     # What Chapa says.
     Bug(
@@ -180,7 +180,7 @@ BUGS = [
         f"{CHAPA}calls.py",
         "self.session.trust_env = False",
         "self.session.trust_env = True",
-        of("chapa/v1"),
+        of("chapa/http"),
     ),
     Bug(
         "each send of a refund has a reference of its own",
@@ -555,7 +555,7 @@ BUGS = [
         "functions/webhook/app.py",
         "            paid_too = paid_too and decision.outcome is not Outcome.OPEN",
         "            paid_too = False",
-        of("usecases/refund") + of("usecases/settle"),
+        of("usecases/refund"),
     ),
     Bug(
         "a genuine webhook is answered 401 while no secret can be read",

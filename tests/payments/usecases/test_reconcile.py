@@ -215,6 +215,14 @@ class TestPendingAfterTheCancel:
         assert shop.aggregate(order_id).order.status is OrderStatus.EXPIRED
         assert shop.available("COFFEE-250") == 10
 
+    def test_second_message_about_it_asks_chapa_nothing(self, shop: Shop) -> None:
+        order_id, _ = overdue(shop)
+        shop.sweep()
+        shop.simulator.journal.clear()
+        shop.clock.advance(5)
+        reconcile(shop.backend, Message(order_id))
+        assert [entry.call for entry in shop.simulator.journal.entries()] == []
+
     def test_success_in_the_grace_period_pays_the_order(self, shop: Shop) -> None:
         order_id, tx_ref = overdue(shop)
         shop.sweep()
