@@ -397,7 +397,7 @@ class Stack:
 
 
 def version_of(provider: str, chapa_url: str) -> Version:
-    """The version of Chapa's API; raises StackError when it is none, or not that of the URL."""
+    """The version of Chapa's API. Raises StackError if PROVIDER is unknown or not the URL's."""
     of_url = chapa_url.rpartition("/")[2]
     if provider not in {"", *KEYS}:
         raise StackError(f"PROVIDER must be v1 or v2, and {provider!r} is not.")

@@ -58,10 +58,10 @@ def own_tests(module: str) -> str:
 
     Items of the table are tested by what is read and written.
     """
-    ring, _, name = module.partition(".")
-    if ring == "domain":
+    room, _, name = module.partition(".")
+    if room == "domain":
         return "tests/payments/domain"
-    return f"tests/payments/{ring}/test_{'repository' if name == 'items' else name}.py"
+    return f"tests/payments/{room}/test_{'repository' if name == 'items' else name}.py"
 
 
 def lay_out(folder: Path, modules: Iterable[str], tests: Sequence[str]) -> None:

@@ -143,7 +143,7 @@ def signatures(raw: bytes, key: str, settings: Settings) -> dict[str, str]:
 
 
 def callback(payment: Payment, url: str, status: str, settings: Settings) -> Request | None:
-    """The call of the payment's callback_url; None: there is none."""
+    """The call of the payment's callback_url; None if it has no such URL."""
     switches = settings.switches
     if switches.callback == "none" or (status == "failed" and switches.callback_on_failure == "no"):
         return None

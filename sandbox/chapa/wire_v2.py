@@ -165,7 +165,7 @@ def signatures(raw: bytes, key: str, settings: Settings) -> dict[str, str]:
 
 
 def callback(payment: Payment, url: str, status: str, settings: Settings) -> Request | None:
-    """The call of the payment's callback_url; None: there is none."""
+    """The call of the payment's callback_url; None if it has no such URL."""
     style = settings.switches_v2.callback
     if style == "none" or status != "success":
         return None

@@ -199,7 +199,7 @@ EMPTY_PRODUCT = {
 
 
 def event_in(image: Mapping[str, Any]) -> tuple[EventKey, Event]:
-    """An event as the table's stream carries it. Raises when it is none."""
+    """An event as the table's stream carries it. Raises for an item that is not an event."""
     item = plain(image)
     return EventKey(item["order_id"], item["number"]), event_of(item)
 

@@ -144,7 +144,7 @@ class Calls:
         return urls
 
     def _checkout_url(self, answer: Envelope) -> str:
-        """Raises ProviderFailed when there is none that a customer may be sent to."""
+        """Raises ProviderFailed without a URL to which a customer may be sent."""
         url = answer.data.get("checkout_url") if isinstance(answer.data, dict) else None
         if not isinstance(url, str):
             raise ProviderFailed("an answer without a checkout URL")

@@ -48,13 +48,13 @@ class OrderAggregate:
         return next((r for r in self.refunds if r.refund_id == refund_id), None)
 
     def known_payment(self, tx_ref: str) -> Payment:
-        """Raises KeyError when there is none."""
+        """Raises KeyError if the order does not have it."""
         if (payment := self.payment(tx_ref)) is None:
             raise KeyError(tx_ref)
         return payment
 
     def known_refund(self, refund_id: str) -> Refund:
-        """Raises KeyError when there is none."""
+        """Raises KeyError if the order does not have it."""
         if (refund := self.refund(refund_id)) is None:
             raise KeyError(refund_id)
         return refund
