@@ -2,7 +2,9 @@
 
 import copy
 import json
+import re
 from collections import defaultdict
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +14,7 @@ from botocore.compat import HTTPHeaders
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import get_service_model
 from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
 from werkzeug.exceptions import HTTPException
@@ -23,7 +26,8 @@ def install() -> None:
     shapes: Any = vars(get_service_model("dynamodb"))["_service_description"]["shapes"]
     shapes["AttributeValue"]["document"] = True
     DynamoDBBackend.transact_write_items = _transact  # type: ignore[method-assign]
-    DynamoDBBackend.update_item = _update  # type: ignore[method-assign]
+    DynamoDBBackend.update_item = _update  # type: ignore[method-assign,assignment]
+    Item.__deepcopy__ = _copy_of  # type: ignore[method-assign,assignment]
 
 
 def rows(items: Any) -> Any:
@@ -35,13 +39,53 @@ _update_item = DynamoDBBackend.update_item
 _transact_write_items = DynamoDBBackend.transact_write_items
 
 
-def _update(self: DynamoDBBackend, table_name: str, key: Any, *args: Any, **kwargs: Any) -> Any:
-    """Update a copy of the item, because `rows` shares the items."""
+def _update(
+    self: DynamoDBBackend,
+    table_name: str,
+    key: Any,
+    update_expression: str,
+    expression_attribute_names: Any,
+    expression_attribute_values: Any,
+    **more: Any,
+) -> Any:
+    """Update a copy of the item, because `rows` shares the items.
+
+    moto checks the condition. It would parse the expression several times; one that only sets and
+    removes whole attributes is applied here.
+    """
     table = self.get_table(table_name)
     hash_key, range_key = self.get_keys_value(table, key)
-    if item := table.get_item(hash_key, range_key):
+    item = table.get_item(hash_key, range_key)
+    assignments = _assignments(update_expression) if item and not table.stream_shard else None
+    if item:
         table.items[hash_key][range_key] = copy.deepcopy(item)
-    return _update_item(self, table_name, key, *args, **kwargs)
+    if assignments:
+        update_expression, more["attribute_updates"] = "", {}
+    names, values = expression_attribute_names or {}, expression_attribute_values
+    updated = _update_item(self, table_name, key, update_expression, names, values, **more)
+    for path, value in assignments or ():
+        if value:
+            updated.attrs[names.get(path, path)] = DynamoType(values[value])
+        else:
+            updated.attrs.pop(names.get(path, path), None)
+    return updated
+
+
+@cache
+def _assignments(expression: str) -> list[tuple[str, str]] | None:
+    """Attributes, and the values that they get; nothing for one that is removed."""
+    match = re.fullmatch(
+        r"(?:SET ((?:, )?#?\w+ = :\w+)+)? ?(?:REMOVE ((?:, )?#?\w+)+)?", expression
+    )
+    return re.findall(r"(#?\b(?!SET |REMOVE )\w+)(?: = (:\w+))?", expression) if match else None
+
+
+def _copy_of(item: Item, _: Any) -> Item:
+    """Share the values: no expression of the product changes one in place."""
+    other = copy.copy(item)
+    other.attrs = LimitedSizeDict.__new__(LimitedSizeDict)
+    dict.update(other.attrs, item.attrs)
+    return other
 
 
 def _transact(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
