@@ -73,6 +73,19 @@ def test_routes_and_guards_are_those_of_the_template() -> None:
     assert described == {route["RouteKey"]: route["AuthorizationType"] for route in routes}
 
 
+def test_browsers_may_send_the_methods_and_headers_of_the_contract() -> None:
+    [cors] = [each["CorsConfiguration"] for each in resources("AWS::ApiGatewayV2::Api").values()]
+    allowed = cors["Fn::If"][1]
+    assert set(allowed["AllowMethods"]) == {route.split()[0] for route in operations()}
+    sent = {
+        parameter["name"].lower()
+        for _, operation in operations().values()
+        for parameter in operation["parameters"]
+        if parameter["in"] == "header"
+    }
+    assert set(allowed["AllowHeaders"]) == sent | {"authorization", "content-type"}
+
+
 def test_webhook_is_signed_in_the_headers_that_the_code_reads() -> None:
     schemes = document()["components"]["securitySchemes"]
     named = [scheme for [scheme] in operations()["POST /webhooks/chapa"].described["security"]]

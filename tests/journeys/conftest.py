@@ -22,6 +22,7 @@ PARAMS = {
     "CheckAfterSeconds": "600",
     "RepublishAfterSeconds": "2",
     "ReturnUrl": "https://shop.example/thanks",
+    "AllowedOrigins": "https://shop.example,http://localhost:3000",
 }
 
 
