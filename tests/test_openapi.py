@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from functions.initialize.app import PaymentRequest
 from functions.orders.app import Customer, Item, OrderRequest
+from functions.status.app import DEFAULT_LIMIT, MAX_LIMIT
 from payments.chapa.notification import REFERENCES
 from payments.chapa.signature import HEADERS
 from payments.domain.money import CURRENCIES, MAX_AMOUNT
@@ -26,6 +27,7 @@ from payments.errors import (
     RefundTooLarge,
 )
 from payments.usecases.initialize import MAX_ATTEMPTS
+from payments.usecases.lists import MAX_CURSOR
 from payments.usecases.place import MAX_LINES, MAX_QUANTITY
 from payments.web.http import MAX_BODY
 from sandbox.client import Response
@@ -112,6 +114,10 @@ def test_limits_in_descriptions_are_those_of_the_code() -> None:
     assert f"up to {MAX_ATTEMPTS} attempts" in pay
     invalid = document()["components"]["responses"]["InvalidRequest"]["description"]
     assert f"{MAX_BODY:,} bytes" in invalid
+    parameters = document()["components"]["parameters"]
+    schema = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    assert parameters["Limit"]["schema"] == schema
+    assert parameters["Cursor"]["schema"]["maxLength"] == MAX_CURSOR
 
 
 def test_each_outcome_of_a_webhook_is_explained_and_shown() -> None:
@@ -281,7 +287,22 @@ def callback(shop: Shop) -> Response:
     return shop.http("webhook", http_event("GET", user=None, query={"trx_ref": "anything"}))
 
 
+def sold_out(shop: Shop) -> Response:
+    shop.order({"MUG": 2})
+    return shop.products()
+
+
+def two_orders(shop: Shop) -> Response:
+    shop.order(key="cart-17")
+    shop.clock.advance(60)
+    shop.order({"MUG": 1})
+    return shop.orders(limit="1")
+
+
 SCENARIOS: dict[str, Scenario] = {
+    "products_listed": sold_out,
+    "products_page": lambda shop: shop.products(limit="1"),
+    "orders_listed": two_orders,
     "order_placed": lambda shop: shop.order({"COFFEE-250": 2, "MUG": 1}),
     "order_repeated": lambda shop: [shop.order(key="cart-17") for _ in range(2)][1],
     "order_seen": lambda shop: see(shop, shop.begun()[0]),

@@ -116,6 +116,19 @@ def _list_of(record: Order | Payment | Refund) -> str | None:
             return day_list(record.paid_at) if record.paid_at is not None else None
 
 
+def position_of(order: Order) -> dict[str, Any]:
+    """Where an order stands in its customer's list: its key in the index `lists`."""
+    item = item_of(order)
+    place = {name: serialize(item[name]) for name in ("list_key", "list_at")}
+    return order_key(order.order_id) | place
+
+
+def position_of_product(sku: str) -> dict[str, Any]:
+    """Where a product stands, or would stand, in the catalogue."""
+    place = {"list_key": serialize(CATALOGUE_LIST), "list_at": serialize(sku)}
+    return stock_key(sku) | place
+
+
 def item_of(record: Order | Payment | Refund) -> dict[str, Any]:
     """What is stored of a record, without its key. None values are not stored."""
     item = {

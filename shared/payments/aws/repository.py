@@ -123,14 +123,20 @@ class Repository:
         products = (product_in(item) for item in self._batch_get(keys))
         return {product.sku: product for product in products}
 
+    def product_items(self, skus: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Products as they are stored, which may be wrong. Eventually consistent. Raises Busy."""
+        yield from self._batch_get([stock_key(sku) for sku in skus], consistent=False)
+
     def orders(self, order_ids: Iterable[str]) -> list[Order]:
         """Those of the orders that exist, without their payments. Raises Busy."""
         keys = [order_key(order_id) for order_id in order_ids]
         return [order_of(item) for item in self._batch_get(keys)]
 
-    def _batch_get(self, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _batch_get(
+        self, keys: Sequence[dict[str, Any]], *, consistent: bool = True
+    ) -> Iterator[dict[str, Any]]:
         for some in batched(keys, 100, strict=False):
-            wanted: Any = {self._table: {"Keys": list(some), "ConsistentRead": True}}
+            wanted: Any = {self._table: {"Keys": list(some), "ConsistentRead": consistent}}
             for _ in self._tries(UNPROCESSED_TRIES, "The table is overloaded. Try again."):
                 answer = self._client.batch_get_item(RequestItems=wanted)
                 yield from map(plain, answer["Responses"].get(self._table, []))
@@ -227,15 +233,24 @@ class Repository:
             ConditionExpression="attribute_exists(due_shard)",
         )
 
-    def listed(self, list_key: str, limit: int | None = None) -> Iterator[Listed]:
-        """The entries of a list, newest first. Eventually consistent."""
+    def listed(
+        self,
+        list_key: str,
+        limit: int | None = None,
+        *,
+        after: Mapping[str, Any] | None = None,
+        newest_first: bool = True,
+    ) -> Iterator[Listed]:
+        """The entries of a list that follow the position `after`. Eventually consistent."""
+        more = {"ExclusiveStartKey": after} if after else {}
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="lists",
             KeyConditionExpression="list_key = :list",
             ExpressionAttributeValues={":list": serialize(list_key)},
-            ScanIndexForward=False,
-            PaginationConfig={"MaxItems": limit} if limit else {},
+            ScanIndexForward=not newest_first,
+            PaginationConfig={"MaxItems": limit, "PageSize": limit} if limit else {},
+            **more,  # type: ignore[arg-type]
         )
         for page in pages:
             for item in map(plain, page["Items"]):
