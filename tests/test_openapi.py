@@ -325,6 +325,7 @@ SCENARIOS: dict[str, Scenario] = {
     "payment_not_found": lambda shop: shop.status("a" * 12 + "b" * 8),
     "out_of_stock": lambda shop: shop.order({"MUG": 3}),
     "held_by_own_order": held_by_own_order,
+    "too_many_unpaid_orders": lambda shop: [shop.order({"EBOOK": 1}) for _ in range(6)][-1],
     "order_not_payable": lambda shop: shop.pay(paid(shop)[0]),
     "payment_in_progress": payment_in_progress,
     "order_paid": lambda shop: cancel(shop, paid(shop)[0]),

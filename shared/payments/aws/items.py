@@ -6,6 +6,7 @@
     ORDER#<id>     REFUND#<refund_id>     money owed back, or goods taken back
     ORDER#<id>     EVENT#<number>         one event; only its mark ever changes
     STOCK#<sku>    STOCK                  a product: name, price, `for_sale`, `stocked`, `available`
+    CUSTOMER#<id>  UNPAID                 `orders`: ids of those that may be unpaid, in one string
 
 Index `due`: `due_shard`, `due_at`. Only orders with something to do and events that are not
 published yet have them, in shards of their own.
@@ -84,6 +85,10 @@ def event_key(event: EventKey) -> dict[str, Any]:
 
 def stock_key(sku: str) -> dict[str, Any]:
     return {"pk": {"S": f"{STOCK_PREFIX}{sku}"}, "sk": {"S": "STOCK"}}
+
+
+def unpaid_key(user_id: str) -> dict[str, Any]:
+    return {"pk": {"S": f"CUSTOMER#{user_id}"}, "sk": {"S": "UNPAID"}}
 
 
 def customer_list(user_id: str) -> str:

@@ -36,6 +36,7 @@ from payments.aws.items import (
     record_key,
     serialize,
     stock_key,
+    unpaid_key,
 )
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.records import Order, Payment, Refund
@@ -91,6 +92,14 @@ class Listed(NamedTuple):
     name: str
 
 
+class Unpaid(NamedTuple):
+    """A customer's orders that may be unpaid, as they were read and as they are to be."""
+
+    user_id: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
 class Repository:
     def __init__(
         self,
@@ -144,10 +153,19 @@ class Repository:
                 if not wanted:
                     break
 
-    def save(self, before: OrderAggregate | None, after: OrderAggregate) -> OrderAggregate:
+    def unpaid(self, user_id: str) -> tuple[str, ...]:
+        """Ids of the customer's orders that may be unpaid: all that are, and some that were."""
+        for item in self._batch_get([unpaid_key(user_id)]):
+            return tuple(item["orders"].split())
+        return ()
+
+    def save(
+        self, before: OrderAggregate | None, after: OrderAggregate, unpaid: Unpaid | None = None
+    ) -> OrderAggregate:
         """Write what changed since `before`, in one transaction; returns what is stored now.
 
-        Raises Stale when the order was written since, or exists when it should be new;
+        Raises Stale when the order, or the customer's unpaid orders if they are given, were
+        written since, or the order exists when it should be new;
         OutOfStock when units that the change takes are not there; CatalogueError when a product's
         item is not as it should be; Busy when other processes kept the items locked.
         """
@@ -164,6 +182,7 @@ class Repository:
             *self._record_writes(before, after),
             *self._event_writes(after),
             *self._stock_writes(before, saved),
+            *self._unpaid_writes(unpaid),
         ]
         self._transact(writes)
         return saved
@@ -421,6 +440,16 @@ class Repository:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
+
+    def _unpaid_writes(self, unpaid: Unpaid | None) -> Iterator[dict[str, Any]]:
+        if unpaid is None:
+            return
+        key, after = unpaid_key(unpaid.user_id), {"orders": " ".join(unpaid.after)}
+        if not unpaid.before:
+            yield self._put(key, after)
+        else:
+            before = " ".join(unpaid.before)
+            yield self._update(key, {"orders": before}, after, {"orders": [before]})
 
     def _put(self, key: dict[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
         return {
