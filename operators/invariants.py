@@ -138,7 +138,7 @@ def read(items: Iterable[Mapping[str, Any]]) -> Stored:
             if kind == "STOCK":
                 stock[name] = plain(partition[0])
                 product_in(stock[name])
-            else:
+            elif kind != "CUSTOMER":
                 orders[name] = _stored_order(partition)
         except CatalogueError as error:
             broken.append(error.detail)

@@ -88,6 +88,20 @@ def allow_batches(endpoint: str, function: str) -> None:
     )
 
 
+def allow_origins(endpoint: str, api_id: str) -> None:
+    """MiniStack stores an API's CORS settings of a template under names that it does not read."""
+    api = client("apigatewayv2", endpoint)
+    stored: dict[str, Any] = {}
+
+    def read(http_response: Any, **_: Any) -> None:
+        stored.update(json.loads(http_response.content).get("corsConfiguration") or {})
+
+    api.meta.events.register("after-call.apigatewayv2.GetApi", read)
+    api.get_api(ApiId=api_id)
+    if stored:
+        api.update_api(ApiId=api_id, CorsConfiguration=stored)
+
+
 def sign_in(endpoint: str, outputs: Mapping[str, str]) -> dict[str, User]:
     """Users of the stack's own pool with tokens that it issued; none when the issuer is another."""
     if "UserPoolId" not in outputs:

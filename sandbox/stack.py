@@ -34,6 +34,7 @@ from sandbox.aws import (
     REGION,
     User,
     allow_batches,
+    allow_origins,
     client,
     receive_events,
     sign_in,
@@ -261,6 +262,7 @@ class Stack:
                 "CallbackUrl": webhook_url,
             } | self.params
             self._deploy(template, endpoint, params)
+        allow_origins(endpoint, API_ID)
         stack = client("cloudformation", endpoint).describe_stacks(StackName=STACK_NAME)
         outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Stacks"][0]["Outputs"]}
         client("secretsmanager", endpoint).put_secret_value(

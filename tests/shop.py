@@ -124,8 +124,9 @@ def http_event(
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     base64_encoded: bool = False,
+    route: str | None = None,
 ) -> dict[str, Any]:
-    """An HTTP API event, payload format 2.0."""
+    """An HTTP API event, payload format 2.0. `route` is needed where no path parameter tells it."""
     if isinstance(body, Mapping):
         body = json.dumps(body)
     event: dict[str, Any] = {
@@ -140,6 +141,8 @@ def http_event(
         event["pathParameters"] = dict(path)
     if query:
         event["queryStringParameters"] = dict(query)
+    if route:
+        event["routeKey"] = route
     if user:
         event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": user}}}
     return event
@@ -147,6 +150,8 @@ def http_event(
 
 def _route(function: str, event: Mapping[str, Any]) -> str:
     """The route in openapi.yaml that leads to this event."""
+    if "routeKey" in event:
+        return str(event["routeKey"])
     path = event.get("pathParameters", {})
     paths = {
         "orders": "/orders/{order_id}/cancel" if path else "/orders",
@@ -162,6 +167,8 @@ def invoke(
 ) -> Any:
     """Invoke a function of the product with some globals of its module replaced."""
     app = import_module(f"functions.{function}.app")
+    if "requestContext" in event:
+        event = {"routeKey": _route(function, event), **event}
     with patch.multiple(app, **replaced), catch_warnings():
         # Powertools warns when a function dies before it counts anything.
         filterwarnings("ignore", "No application metrics to publish")
@@ -405,6 +412,14 @@ class Shop:
 
     def cancel(self, order_id: str, *, user: str = "abebe") -> Response:
         return self.http("orders", http_event("POST", user=user, path={"order_id": order_id}))
+
+    def orders(self, *, user: str = "abebe", **query: str) -> Response:
+        """A page of a customer's orders."""
+        return self.http("status", http_event("GET", user=user, query=query, route="GET /orders"))
+
+    def products(self, **query: str) -> Response:
+        """A page of the catalogue."""
+        return self.http("status", http_event("GET", user=None, query=query, route="GET /products"))
 
     def begun(self, items: Mapping[str, int] | None = None) -> tuple[str, str]:
         """An order with a pending payment: its id and tx_ref."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from functions.initialize.app import PaymentRequest
 from functions.orders.app import Customer, Item, OrderRequest
+from functions.status.app import DEFAULT_LIMIT, MAX_LIMIT
 from payments.chapa.notification import REFERENCES
 from payments.chapa.signature import HEADERS
 from payments.domain.money import CURRENCIES, MAX_AMOUNT
@@ -26,6 +27,7 @@ from payments.errors import (
     RefundTooLarge,
 )
 from payments.usecases.initialize import MAX_ATTEMPTS
+from payments.usecases.lists import MAX_CURSOR
 from payments.usecases.place import MAX_LINES, MAX_QUANTITY
 from payments.web.http import MAX_BODY
 from sandbox.client import Response
@@ -73,6 +75,19 @@ def test_routes_and_guards_are_those_of_the_template() -> None:
     assert described == {route["RouteKey"]: route["AuthorizationType"] for route in routes}
 
 
+def test_browsers_may_send_the_methods_and_headers_of_the_contract() -> None:
+    [cors] = [each["CorsConfiguration"] for each in resources("AWS::ApiGatewayV2::Api").values()]
+    allowed = cors["Fn::If"][1]
+    assert set(allowed["AllowMethods"]) == {route.split()[0] for route in operations()}
+    sent = {
+        parameter["name"].lower()
+        for _, operation in operations().values()
+        for parameter in operation["parameters"]
+        if parameter["in"] == "header"
+    }
+    assert set(allowed["AllowHeaders"]) == sent | {"authorization", "content-type"}
+
+
 def test_webhook_is_signed_in_the_headers_that_the_code_reads() -> None:
     schemes = document()["components"]["securitySchemes"]
     named = [scheme for [scheme] in operations()["POST /webhooks/chapa"].described["security"]]
@@ -99,6 +114,10 @@ def test_limits_in_descriptions_are_those_of_the_code() -> None:
     assert f"up to {MAX_ATTEMPTS} attempts" in pay
     invalid = document()["components"]["responses"]["InvalidRequest"]["description"]
     assert f"{MAX_BODY:,} bytes" in invalid
+    parameters = document()["components"]["parameters"]
+    schema = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    assert parameters["Limit"]["schema"] == schema
+    assert parameters["Cursor"]["schema"]["maxLength"] == MAX_CURSOR
 
 
 def test_each_outcome_of_a_webhook_is_explained_and_shown() -> None:
@@ -268,7 +287,22 @@ def callback(shop: Shop) -> Response:
     return shop.http("webhook", http_event("GET", user=None, query={"trx_ref": "anything"}))
 
 
+def sold_out(shop: Shop) -> Response:
+    shop.order({"MUG": 2})
+    return shop.products()
+
+
+def two_orders(shop: Shop) -> Response:
+    shop.order(key="cart-17")
+    shop.clock.advance(60)
+    shop.order({"MUG": 1})
+    return shop.orders(limit="1")
+
+
 SCENARIOS: dict[str, Scenario] = {
+    "products_listed": sold_out,
+    "products_page": lambda shop: shop.products(limit="1"),
+    "orders_listed": two_orders,
     "order_placed": lambda shop: shop.order({"COFFEE-250": 2, "MUG": 1}),
     "order_repeated": lambda shop: [shop.order(key="cart-17") for _ in range(2)][1],
     "order_seen": lambda shop: see(shop, shop.begun()[0]),
@@ -291,6 +325,7 @@ SCENARIOS: dict[str, Scenario] = {
     "payment_not_found": lambda shop: shop.status("a" * 12 + "b" * 8),
     "out_of_stock": lambda shop: shop.order({"MUG": 3}),
     "held_by_own_order": held_by_own_order,
+    "too_many_unpaid_orders": lambda shop: [shop.order({"EBOOK": 1}) for _ in range(6)][-1],
     "order_not_payable": lambda shop: shop.pay(paid(shop)[0]),
     "payment_in_progress": payment_in_progress,
     "order_paid": lambda shop: cancel(shop, paid(shop)[0]),

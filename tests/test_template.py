@@ -26,16 +26,16 @@ SEND = "sqs: SendMessage on ReconcileQueue.Arn"
 RECEIVE = "sqs: ReceiveMessage DeleteMessage GetQueueAttributes on ReconcileQueue.Arn"
 STREAM = "dynamodb: DescribeStream GetRecords GetShardIterator ListStreams on Table.StreamArn"
 PUT = "events: PutEvents on EventBus.Arn"
+LISTS = ["dynamodb: BatchGetItem on Table.Arn", "dynamodb: Query on ${Table.Arn}/index/lists"]
 ALLOWED = {
     "Orders": [
         ORDERS,
         KEY,
-        "dynamodb: BatchGetItem on Table.Arn",
-        "dynamodb: Query on ${Table.Arn}/index/lists",
+        *LISTS,
         SEND,
     ],
     "Initialize": [ORDERS, KEY],
-    "Status": [ORDERS, KEY],
+    "Status": [ORDERS, KEY, *LISTS],
     "Webhook": [ORDERS, KEY, SEND],
     "Expire": ["dynamodb: Query on ${Table.Arn}/index/due", MARK, SEND],
     "Reconcile": [ORDERS, KEY, RECEIVE],
@@ -44,9 +44,10 @@ ALLOWED = {
 ROUTES = {
     "Orders": ["POST /orders", "POST /orders/{order_id}/cancel"],
     "Initialize": ["POST /payments"],
-    "Status": ["GET /orders/{order_id}", "GET /payments/{tx_ref}"],
+    "Status": ["GET /orders", "GET /orders/{order_id}", "GET /payments/{tx_ref}", "GET /products"],
     "Webhook": ["GET /webhooks/chapa", "POST /webhooks/chapa"],
 }
+PUBLIC = {"GET /products", *ROUTES["Webhook"]}
 JWT = ("JWT", {"Ref": "JwtAuthorizer"})
 COUNTED = ["EventsOverdue", "PaymentReversed", "PaymentReview", "PaymentUnanswered"]
 COUNTED += [
@@ -82,6 +83,11 @@ FACTS: dict[str, Any] = {
     "UserPool Condition": "OwnUserPool",
     "UserPool AdminCreateUserConfig": {"AllowAdminCreateUserOnly": True},
     "JwtAuthorizer JwtConfiguration Issuer Fn::If 2": {"Ref": "JwtIssuer"},
+    "AllowedOrigins Default": "",
+    "Api CorsConfiguration Fn::If 0": "HasAllowedOrigins",
+    "Api CorsConfiguration Fn::If 1 AllowOrigins": {"Ref": "AllowedOrigins"},
+    "Api CorsConfiguration Fn::If 1 ExposeHeaders": ["retry-after"],
+    "Api CorsConfiguration Fn::If 2": {"Ref": "AWS::NoValue"},
     "PublishLateAlarm MetricName": "IteratorAge",
     "PublishLateAlarm Dimensions 0 Value": {"Ref": "PublishFunction"},
     "UnpublishedAlarm Dimensions 0 Value": attribute("UnpublishedQueue.QueueName"),
@@ -116,7 +122,7 @@ def test_every_route_leads_to_its_function_behind_its_guard() -> None:
         function, _ = RESOURCES[integration]["Properties"]["IntegrationUri"]["Fn::GetAtt"]
         routes.setdefault(function.removesuffix("Function"), []).append(route["RouteKey"])
         guard = (route["AuthorizationType"], route.get("AuthorizerId"))
-        assert guard == (("NONE", None) if function == "WebhookFunction" else JWT)
+        assert guard == (("NONE", None) if route["RouteKey"] in PUBLIC else JWT)
     assert {function: sorted(keys) for function, keys in routes.items()} == ROUTES
     callers = resources("AWS::Lambda::Permission").values()
     called = {caller["FunctionName"]["Ref"] for caller in callers}

@@ -6,7 +6,7 @@
     ├── NoSubject                     a token that does not say whose it is
     ├── OrderNotFound, PaymentNotFound, RefundNotFound   (also somebody else's)
     ├── UnknownSku, MixedCurrency, IdempotencyMismatch
-    ├── OutOfStock
+    ├── OutOfStock, TooManyUnpaidOrders
     ├── OrderEmpty, OrderNotPayable, PaymentInProgress
     ├── OrderPaid, OrderInReview      it cannot be cancelled
     ├── RefundTooLarge, RefundKeyUsed, NotResolvable     refusals of the operators' tool
@@ -73,6 +73,10 @@ class IdempotencyMismatch(PaymentsError):
 
 
 class OutOfStock(PaymentsError):
+    pass
+
+
+class TooManyUnpaidOrders(PaymentsError):
     pass
 
 
@@ -178,6 +182,7 @@ TABLE: dict[type[PaymentsError], HttpError] = {
     PaymentNotFound: HttpError(404, "payment_not_found", "There is no such payment"),
     RefundNotFound: HttpError(404, "refund_not_found", "There is no such refund"),
     OutOfStock: HttpError(409, "out_of_stock", "Not enough in stock"),
+    TooManyUnpaidOrders: HttpError(409, "too_many_unpaid_orders", "Too many unpaid orders"),
     OrderNotPayable: HttpError(409, "order_not_payable", "The order cannot be paid"),
     PaymentInProgress: HttpError(409, "payment_in_progress", "A payment is being opened already"),
     OrderPaid: HttpError(409, "order_paid", "The order is paid"),

@@ -86,6 +86,8 @@ class Settings(FromEnvironment):
     pending_grace_seconds: NonNegativeInt
     hold_stock_until_page_expires: bool
     republish_after_seconds: PositiveInt
+    max_unpaid_orders: NonNegativeInt
+    """Of one customer; 0 means no limit."""
     late_success_policy: Literal["reserve", "refund", "review"]
 
     @field_validator("chapa_url", "chapa_url_other")

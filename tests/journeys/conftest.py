@@ -21,7 +21,9 @@ PARAMS = {
     # Nothing becomes due by itself during a test.
     "CheckAfterSeconds": "600",
     "RepublishAfterSeconds": "2",
+    "MaxUnpaidOrders": "0",
     "ReturnUrl": "https://shop.example/thanks",
+    "AllowedOrigins": "https://shop.example,http://localhost:3000",
 }
 
 

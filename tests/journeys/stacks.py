@@ -2,7 +2,7 @@
 
 STACKS = ("stack-1", "stack-2")
 
-SECOND = ("test_access", "test_expiry", "test_fuzz", "test_payment", "test_webhook")
+SECOND = ("test_access", "test_browser", "test_expiry", "test_fuzz", "test_payment", "test_webhook")
 """Files that run on the second stack. Both stacks take about the same time."""
 
 LAST = "test_what_is_left"

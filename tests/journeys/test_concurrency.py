@@ -43,6 +43,25 @@ def test_last_unit_is_sold_once(shop: DeployedShop) -> None:
     assert shop.available(sku) == 0
 
 
+def test_customer_gets_as_many_unpaid_orders_as_are_allowed(shop: DeployedShop) -> None:
+    sku = shop.product(20)
+    with shop.with_environment("orders", MAX_UNPAID_ORDERS="3"):
+        at_once(8, lambda _: shop.place({"nothing": 1}))
+        responses = at_once(8, lambda _: shop.place({sku: 1}, user="sara"))
+        placed = [response["order_id"] for response in responses if response.status == 201]
+        assert {response.code for response in responses if response.status != 201} <= {
+            "too_many_unpaid_orders",
+            "busy",
+        }
+        # Whoever was busy asks again.
+        last = [shop.place({sku: 1}, user="sara") for _ in range(4)]
+    placed += [response["order_id"] for response in last if response.status == 201]
+    assert len(placed) == 3
+    assert last[-1].code == "too_many_unpaid_orders"
+    assert sorted(last[-1]["pending_order_ids"]) == sorted(placed)
+    assert shop.available(sku) == 17
+
+
 def test_copies_of_a_webhook_at_once_apply_a_payment_once(shop: DeployedShop) -> None:
     at_once(6, lambda _: shop.notify(body_about("not-ours")))
     sku = shop.product()

@@ -52,13 +52,22 @@ REFUSED_BY_RULE = (
     "The order comes to ",
     "Input should be a valid integer",
     "The payment provider refused this payment",
+    "The cursor is not one of this list.",
 )
 """Why a request that fits the schema is refused: JSON Schema cannot express sums, takes 1.0 for an
-integer, and does not know the rules of Chapa."""
+integer, and does not know the rules of Chapa or the user's orders."""
 
 NO_ROUTE = (404, {"message": "Not Found"})
 
-CUSTOMER_OPERATIONS = ("place_order", "get_order", "cancel_order", "begin_payment", "get_payment")
+CUSTOMER_OPERATIONS = (
+    "list_products",
+    "list_orders",
+    "place_order",
+    "get_order",
+    "cancel_order",
+    "begin_payment",
+    "get_payment",
+)
 
 
 class Signature(AuthBase):
@@ -205,6 +214,7 @@ def test_customer_requests_get_responses_of_the_contract(shop: DeployedShop) -> 
             "body.items[*].sku": [*IN_EXAMPLES, sku, "no-such-product"],
             "path.order_id": [order_id for order_id, _ in begun],
             "path.tx_ref": [tx_ref for _, tx_ref in begun],
+            "query.cursor": [*orders, sku],
             "body.order_id": [*reversed(orders), begun[0][0]],
             **{f"body.customer.{field}": [value] for field, value in CUSTOMER.items()},
         },
@@ -213,6 +223,10 @@ def test_customer_requests_get_responses_of_the_contract(shop: DeployedShop) -> 
     )
     # The requests reach these responses, or they show little.
     assert exchanges.statuses.keys() >= {
+        ("GET /products", 200),
+        ("GET /products", 400),
+        ("GET /orders", 200),
+        ("GET /orders", 400),
         ("POST /orders", 200),
         ("POST /orders", 201),
         ("POST /orders", 400),
@@ -254,7 +268,8 @@ EVENTS = ["charge.success", "charge.failed/cancelled", "charge.refunded", "refun
 @pytest.mark.parametrize(
     ("sender", "codes"),
     [
-        ("another user", {"order_not_found", "payment_not_found", "invalid_request"}),
+        # "None": the user's own list of orders.
+        ("another user", {"order_not_found", "payment_not_found", "invalid_request", "None"}),
         ("no token", set[str]()),
         ("a webhook without a signature", {"bad_signature"}),
     ],
@@ -268,9 +283,9 @@ def test_sender_without_permission_reads_and_changes_nothing(
         fields = {"body.event": EVENTS, "body.tx_ref": known.tx_refs}
     else:
         codes = codes | {"Unauthorized"}
-        operations = list(CUSTOMER_OPERATIONS)
+        operations = [each for each in CUSTOMER_OPERATIONS if each != "list_products"]
         fields = {"path.order_id": known.orders, "body.order_id": known.orders}
-        fields["path.tx_ref"] = known.tx_refs
+        fields |= {"path.tx_ref": known.tx_refs, "query.cursor": known.orders}
     token = None
     if sender == "another user":
         token = shop.stack["users"]["sara"]["token"]

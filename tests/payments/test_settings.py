@@ -26,6 +26,7 @@ WRONG = {
     "PENDING_GRACE_SECONDS": ["-1", ""],
     "HOLD_STOCK_UNTIL_PAGE_EXPIRES": ["", "perhaps"],
     "REPUBLISH_AFTER_SECONDS": ["0", ""],
+    "MAX_UNPAID_ORDERS": ["-1", "", "many"],
     "LATE_SUCCESS_POLICY": ["", "Reserve", "keep"],
 }
 TAKES_ANY_TEXT = {"TABLE_NAME", "QUEUE_URL", "SECRET_ID", "CHECKOUT_HOSTS"}

@@ -52,6 +52,8 @@ PARAMS = {
     "UnansweredAfterSeconds": "900",
     "PendingGraceSeconds": "5",
     "RepublishAfterSeconds": "90",
+    # Two customers place all orders.
+    "MaxUnpaidOrders": "0",
     "RequestsPerSecond": "10000",
     "RequestBurst": "5000",
     "ReturnUrl": "https://shop.example/thanks",

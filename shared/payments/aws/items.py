@@ -6,6 +6,7 @@
     ORDER#<id>     REFUND#<refund_id>     money owed back, or goods taken back
     ORDER#<id>     EVENT#<number>         one event; only its mark ever changes
     STOCK#<sku>    STOCK                  a product: name, price, `for_sale`, `stocked`, `available`
+    CUSTOMER#<id>  UNPAID                 `orders`: ids of those that may be unpaid, in one string
 
 Index `due`: `due_shard`, `due_at`. Only orders with something to do and events that are not
 published yet have them, in shards of their own.
@@ -86,6 +87,10 @@ def stock_key(sku: str) -> dict[str, Any]:
     return {"pk": {"S": f"{STOCK_PREFIX}{sku}"}, "sk": {"S": "STOCK"}}
 
 
+def unpaid_key(user_id: str) -> dict[str, Any]:
+    return {"pk": {"S": f"CUSTOMER#{user_id}"}, "sk": {"S": "UNPAID"}}
+
+
 def customer_list(user_id: str) -> str:
     return f"CUSTOMER#{user_id}"
 
@@ -114,6 +119,19 @@ def _list_of(record: Order | Payment | Refund) -> str | None:
             return OWED_LIST if record.status in OPEN_REFUNDS else None
         case Payment():
             return day_list(record.paid_at) if record.paid_at is not None else None
+
+
+def position_of(order: Order) -> dict[str, Any]:
+    """Where an order stands in its customer's list: its key in the index `lists`."""
+    item = item_of(order)
+    place = {name: serialize(item[name]) for name in ("list_key", "list_at")}
+    return order_key(order.order_id) | place
+
+
+def position_of_product(sku: str) -> dict[str, Any]:
+    """Where a product stands, or would stand, in the catalogue."""
+    place = {"list_key": serialize(CATALOGUE_LIST), "list_at": serialize(sku)}
+    return stock_key(sku) | place
 
 
 def item_of(record: Order | Payment | Refund) -> dict[str, Any]:

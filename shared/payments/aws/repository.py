@@ -36,6 +36,7 @@ from payments.aws.items import (
     record_key,
     serialize,
     stock_key,
+    unpaid_key,
 )
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.records import Order, Payment, Refund
@@ -91,6 +92,14 @@ class Listed(NamedTuple):
     name: str
 
 
+class Unpaid(NamedTuple):
+    """A customer's orders that may be unpaid, as they were read and as they are to be."""
+
+    user_id: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
 class Repository:
     def __init__(
         self,
@@ -123,14 +132,20 @@ class Repository:
         products = (product_in(item) for item in self._batch_get(keys))
         return {product.sku: product for product in products}
 
+    def product_items(self, skus: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Products as they are stored, which may be wrong. Eventually consistent. Raises Busy."""
+        yield from self._batch_get([stock_key(sku) for sku in skus], consistent=False)
+
     def orders(self, order_ids: Iterable[str]) -> list[Order]:
         """Those of the orders that exist, without their payments. Raises Busy."""
         keys = [order_key(order_id) for order_id in order_ids]
         return [order_of(item) for item in self._batch_get(keys)]
 
-    def _batch_get(self, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _batch_get(
+        self, keys: Sequence[dict[str, Any]], *, consistent: bool = True
+    ) -> Iterator[dict[str, Any]]:
         for some in batched(keys, 100, strict=False):
-            wanted: Any = {self._table: {"Keys": list(some), "ConsistentRead": True}}
+            wanted: Any = {self._table: {"Keys": list(some), "ConsistentRead": consistent}}
             for _ in self._tries(UNPROCESSED_TRIES, "The table is overloaded. Try again."):
                 answer = self._client.batch_get_item(RequestItems=wanted)
                 yield from map(plain, answer["Responses"].get(self._table, []))
@@ -138,10 +153,19 @@ class Repository:
                 if not wanted:
                     break
 
-    def save(self, before: OrderAggregate | None, after: OrderAggregate) -> OrderAggregate:
+    def unpaid(self, user_id: str) -> tuple[str, ...]:
+        """Ids of the customer's orders that may be unpaid: all that are, and some that were."""
+        for item in self._batch_get([unpaid_key(user_id)]):
+            return tuple(item["orders"].split())
+        return ()
+
+    def save(
+        self, before: OrderAggregate | None, after: OrderAggregate, unpaid: Unpaid | None = None
+    ) -> OrderAggregate:
         """Write what changed since `before`, in one transaction; returns what is stored now.
 
-        Raises Stale when the order was written since, or exists when it should be new;
+        Raises Stale when the order, or the customer's unpaid orders if they are given, were
+        written since, or the order exists when it should be new;
         OutOfStock when units that the change takes are not there; CatalogueError when a product's
         item is not as it should be; Busy when other processes kept the items locked.
         """
@@ -158,6 +182,7 @@ class Repository:
             *self._record_writes(before, after),
             *self._event_writes(after),
             *self._stock_writes(before, saved),
+            *self._unpaid_writes(unpaid),
         ]
         self._transact(writes)
         return saved
@@ -227,15 +252,24 @@ class Repository:
             ConditionExpression="attribute_exists(due_shard)",
         )
 
-    def listed(self, list_key: str, limit: int | None = None) -> Iterator[Listed]:
-        """The entries of a list, newest first. Eventually consistent."""
+    def listed(
+        self,
+        list_key: str,
+        limit: int | None = None,
+        *,
+        after: Mapping[str, Any] | None = None,
+        newest_first: bool = True,
+    ) -> Iterator[Listed]:
+        """The entries of a list that follow the position `after`. Eventually consistent."""
+        more = {"ExclusiveStartKey": after} if after else {}
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="lists",
             KeyConditionExpression="list_key = :list",
             ExpressionAttributeValues={":list": serialize(list_key)},
-            ScanIndexForward=False,
-            PaginationConfig={"MaxItems": limit} if limit else {},
+            ScanIndexForward=not newest_first,
+            PaginationConfig={"MaxItems": limit, "PageSize": limit} if limit else {},
+            **more,  # type: ignore[arg-type]
         )
         for page in pages:
             for item in map(plain, page["Items"]):
@@ -406,6 +440,16 @@ class Repository:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
+
+    def _unpaid_writes(self, unpaid: Unpaid | None) -> Iterator[dict[str, Any]]:
+        if unpaid is None:
+            return
+        key, after = unpaid_key(unpaid.user_id), {"orders": " ".join(unpaid.after)}
+        if not unpaid.before:
+            yield self._put(key, after)
+        else:
+            before = " ".join(unpaid.before)
+            yield self._update(key, {"orders": before}, after, {"orders": [before]})
 
     def _put(self, key: dict[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
         return {

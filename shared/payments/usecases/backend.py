@@ -10,7 +10,7 @@ import boto3
 
 from payments.aws.clients import CONFIG
 from payments.aws.queue import Queue
-from payments.aws.repository import Repository, Stale
+from payments.aws.repository import Repository, Stale, Unpaid
 from payments.aws.secrets import SecretStore
 from payments.chapa.provider import Provider
 from payments.chapa.v1 import ChapaV1
@@ -159,7 +159,9 @@ class Backend:
         yield from range(STALE_TRIES)
         raise Busy("The order is being changed by too many at once.", retry_after=1)
 
-    def save(self, before: OrderAggregate | None, after: OrderAggregate) -> OrderAggregate:
+    def save(
+        self, before: OrderAggregate | None, after: OrderAggregate, unpaid: Unpaid | None = None
+    ) -> OrderAggregate:
         """Save with the times of the next checks, then log and count the events.
 
         Raises Stale, OutOfStock, CatalogueError or Busy, as the repository does.
@@ -167,7 +169,7 @@ class Backend:
         if after == before:
             return after
         scheduled = checks.schedule(before, after, self.now, self.rules)
-        saved = self.repository.save(before, scheduled)
+        saved = self.repository.save(before, scheduled, unpaid)
         announce(after.order.order_id, after.new_events)
         return saved
 

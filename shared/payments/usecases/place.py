@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from payments.aws.items import Product, customer_list
-from payments.aws.repository import Stale
+from payments.aws.repository import Stale, Unpaid
 from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.ids import new_order_id, repeatable_order_id
@@ -21,6 +21,7 @@ from payments.errors import (
     InvalidRequest,
     MixedCurrency,
     OutOfStock,
+    TooManyUnpaidOrders,
     UnknownSku,
 )
 from payments.usecases.backend import Backend
@@ -56,7 +57,8 @@ def place(
     """Place an order of SKUs with quantities; repeated SKUs add up.
 
     With a key, the same request returns the order that it placed before. Raises InvalidRequest,
-    UnknownSku, MixedCurrency, OutOfStock, IdempotencyMismatch, CatalogueError or Busy.
+    UnknownSku, MixedCurrency, OutOfStock, TooManyUnpaidOrders, IdempotencyMismatch, CatalogueError
+    or Busy.
     """
     quantities: Counter[str] = Counter()
     for sku, quantity in items:
@@ -84,9 +86,12 @@ def place(
         order = _order(backend, order_id, user_id, products, quantities, customer, request_hash)
         try:
             _check_available(products, quantities)
-            return Placed(backend.save(None, decisions.place(order)), Placing.NEW)
+            unpaid = _with_unpaid(backend, order)
+            return Placed(backend.save(None, decisions.place(order), unpaid), Placing.NEW)
         except Stale:
-            continue  # The same key at the same moment, or a price that has just changed.
+            # The same key or another order of the customer at the same moment, or a price that has
+            # just changed.
+            continue
         except OutOfStock as error:
             own = _own_order_with(backend, user_id, error.members["skus"])
             if own is not None:
@@ -126,6 +131,28 @@ def _check_available(products: Mapping[str, Product], quantities: Mapping[str, i
     )
     if short:
         raise OutOfStock("Some products are sold out.", skus=short)
+
+
+def _with_unpaid(backend: Backend, order: Order) -> Unpaid | None:
+    """The customer's unpaid orders and this one; None when there is no limit.
+
+    Raises TooManyUnpaidOrders. Orders that are not pending any more are taken off only when the
+    limit is reached, so that paying and ending an order cost no further write.
+    """
+    most = backend.settings.max_unpaid_orders
+    if not most:
+        return None
+    before = pending = backend.repository.unpaid(order.user_id)
+    if len(before) >= most:
+        found = backend.repository.orders(before)
+        still = {each.order_id for each in found if each.status is OrderStatus.PENDING}
+        pending = tuple(order_id for order_id in before if order_id in still)
+    if len(pending) >= most:
+        raise TooManyUnpaidOrders(
+            f"You have {len(pending)} unpaid orders. Pay or cancel one first.",
+            pending_order_ids=list(pending),
+        )
+    return Unpaid(order.user_id, before, (*pending, order.order_id))
 
 
 def _own_order_with(backend: Backend, user_id: str, skus: Collection[str]) -> str | None:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from payments.aws.items import Product
 from payments.domain import decisions
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.events import details
 from payments.domain.money import format_amount
-from payments.domain.records import Payment, Refund
+from payments.domain.records import Order, Payment, Refund
 from payments.domain.states import OrderStatus
 
 AMOUNTS = frozenset({"amount", "unit_price"})
@@ -41,6 +42,31 @@ def order_view(aggregate: OrderAggregate) -> dict[str, Any]:
             {"cancelling": True} if order.cancelling and order.status is OrderStatus.PENDING else {}
         ),
     }
+
+
+def orders_view(orders: Iterable[Order], following: str | None) -> dict[str, Any]:
+    """A page of orders; `following` is the cursor of the next one."""
+    shown = [order_view(OrderAggregate(order)) for order in orders]
+    return {"orders": shown} | _next(following)
+
+
+def products_view(products: Iterable[Product], following: str | None) -> dict[str, Any]:
+    """A page of the catalogue. How many units are left is not shown."""
+    shown = [
+        {
+            "sku": product.sku,
+            "name": product.name,
+            "unit_price": format_amount(product.unit_price),
+            "currency": product.currency,
+            "purchasable": product.for_sale and product.available > 0,
+        }
+        for product in products
+    ]
+    return {"products": shown} | _next(following)
+
+
+def _next(cursor: str | None) -> dict[str, Any]:
+    return {} if cursor is None else {"next": cursor}
 
 
 def order_with_payments_view(aggregate: OrderAggregate, now: int) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -197,3 +198,50 @@ class TestIdempotencyKey:
         shop.control.pay(tx_ref)
         shop.deliver()
         assert shop.order(key="k1").body["status"] == "paid"
+
+
+class TestUnpaidOrders:
+    def test_one_too_many_is_refused_and_names_the_others(self, shop: Shop) -> None:
+        shop.configure(max_unpaid_orders="2")
+        own = [shop.order({"EBOOK": 1}).body["order_id"] for _ in range(2)]
+        before = shop.dump()
+        refused = shop.order({"EBOOK": 1})
+        assert (refused.status, refused.code) == (409, "too_many_unpaid_orders")
+        assert refused["pending_order_ids"] == own
+        assert shop.dump() == before
+        assert shop.order({"EBOOK": 1}, user="sara").status == 201
+
+    def test_order_at_the_same_moment_counts(self, shop: Shop) -> None:
+        shop.configure(max_unpaid_orders="1")
+        for number in (1, 2):
+            # First the customer has no such item yet, then one without unpaid orders.
+            shop.before_aws("TransactWriteItems", partial(shop.order, {"EBOOK": number}))
+            refused = shop.order({"EBOOK": 1})
+            assert refused.code == "too_many_unpaid_orders"
+            [order_id] = refused["pending_order_ids"]
+            assert shop.aggregate(order_id).held_units == {"EBOOK": number}
+            assert shop.cancel(order_id).status == 200
+
+    def test_paid_ended_and_repeated_orders_do_not_count(self, shop: Shop) -> None:
+        shop.configure(max_unpaid_orders="1")
+        shop.paid({"EBOOK": 1})
+        shop.expired({"EBOOK": 1})
+        order_id = shop.order({"EBOOK": 1}, key="cart-17").body["order_id"]
+        assert shop.order({"EBOOK": 1}, key="cart-17").status == 200
+        assert shop.cancel(order_id).status == 200
+        calls = shop.count_reads()
+        assert shop.order({"EBOOK": 1}).status == 201
+        # The products, the customer's unpaid orders, and those themselves at the limit.
+        assert calls == ["BatchGetItem"] * 3 + ["TransactWriteItems"]
+
+    def test_order_that_is_being_cancelled_counts(self, shop: Shop) -> None:
+        shop.configure(max_unpaid_orders="1")
+        order_id, _ = shop.begun({"EBOOK": 1})
+        shop.unanswered()
+        assert shop.cancel(order_id).status == 202
+        assert shop.order({"EBOOK": 1}).code == "too_many_unpaid_orders"
+
+    def test_without_a_limit_nothing_is_counted(self, shop: Shop) -> None:
+        shop.configure(max_unpaid_orders="0")
+        assert {shop.order({"EBOOK": 1}).status for _ in range(8)} == {201}
+        assert not [item for item in shop.dump() if item["pk"].startswith("CUSTOMER#")]
