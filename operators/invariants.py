@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from payments.aws.items import aggregate_in, event_in, plain, product_in
+from payments.aws.items import COMPARISON_PK, aggregate_in, event_in, plain, product_in
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.events import PaymentReview, RefundResolved
 from payments.domain.ids import order_id_of
@@ -138,7 +138,7 @@ def read(items: Iterable[Mapping[str, Any]]) -> Stored:
             if kind == "STOCK":
                 stock[name] = plain(partition[0])
                 product_in(stock[name])
-            elif kind != "CUSTOMER":
+            elif kind not in {"CUSTOMER", COMPARISON_PK}:
                 orders[name] = _stored_order(partition)
         except CatalogueError as error:
             broken.append(error.detail)

@@ -36,6 +36,7 @@ VALUES: dict[str, Any] = {
     "units": {"COFFEE-250": 1},
     "refunded_by": "us",
     "reminder": False,
+    "what": "status",
 }
 
 

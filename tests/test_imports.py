@@ -30,7 +30,8 @@ RINGS = (
 BETWEEN_ADAPTERS = {("chapa.calls", "aws.secrets"), ("aws.secrets", "chapa.keys")}
 """Chapa's keys are in Secrets Manager."""
 
-DOMAIN = ["states", "records", "aggregate", "events", "rules", "refunds", "decisions", "checks"]
+DOMAIN = ["states", "records", "aggregate", "events", "comparison"]
+DOMAIN += ["rules", "refunds", "decisions", "checks"]
 """Modules with the rules import only those before them."""
 
 NOT_PLAIN = {"StrEnum", "IntEnum", "Flag"}

@@ -445,11 +445,13 @@ def refund_verify(simulator: Simulator, sent: ApiRequest) -> Body:
 
 
 def transactions(simulator: Simulator, sent: ApiRequest) -> Body:
-    """All payments, newest first; one that nobody tried to pay is pending."""
+    """All payments; one that nobody tried to pay is pending."""
     per_page = whole(request.args.get("per_page"), 1, 100)
     page = whole(request.args.get("page"), 1, 10**9) or 1
     size = per_page or PER_PAGE
-    payments = [*reversed([*enumerate(simulator.of(sent.account), 1)])]
+    payments = [*enumerate(simulator.of(sent.account), 1)]
+    if simulator.settings.switches.list_order == "newest":
+        payments.reverse()
     start = (page - 1) * size
 
     def url(number: int) -> str:
@@ -476,9 +478,10 @@ def transactions(simulator: Simulator, sent: ApiRequest) -> Body:
 
 
 def row(number: int, payment: Payment, switches: Switches) -> Body:
-    """A payment in the list; `ref_id` is Chapa's reference, and the merchant's is not there."""
+    """A payment in the list; `ref_id` is Chapa's reference."""
     unpaid = payment.status == "unpaid"
-    return {
+    ours = {"tx_ref": payment.tx_ref} if switches.list_tx_ref == "present" else {}
+    return ours | {
         "status": "pending" if unpaid else status_word(payment, switches),
         "ref_id": payment.reference,
         "type": "API",

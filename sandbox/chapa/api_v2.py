@@ -296,9 +296,9 @@ def payments(simulator: Simulator, sent: ApiRequest) -> Body:
         if payment.status == "unpaid" and switches.list_by_reference != "always":
             return False
         email = request.args.get("email")
-        return matches(payment, status_word(payment)) and email in (None, payment.email)
+        return matches(payment, status_word(payment), switches) and email in (None, payment.email)
 
-    found = page_of(simulator.of(sent.account), listed)
+    found = page_of(simulator.of(sent.account), listed, switches)
     items = [
         details(payment, status_word(payment), switches) | {"payment_type": "Hosted"}
         for payment in found.pop("rows")
@@ -306,10 +306,12 @@ def payments(simulator: Simulator, sent: ApiRequest) -> Body:
     return success("Payments retrieved successfully", {"items": items, **found})
 
 
-def matches(row: Payment | Refund, word: str) -> bool:
+def matches(row: Payment | Refund, word: str, switches: SwitchesV2) -> bool:
     """Whether a row fits the filters that payments and refunds share."""
     args = request.args
     since, until = time_in("from"), time_in("to")
+    if switches.list_filters == "ignored":
+        return True
     least, most = whole(args.get("min"), 0, LARGEST), whole(args.get("max"), 0, LARGEST)
     return (
         args.get("status", word).lower() == word
@@ -330,7 +332,9 @@ def time_in(name: str) -> datetime | None:
     return time.replace(tzinfo=time.tzinfo or UTC) if time else None
 
 
-def page_of[Row](rows: list[Row], listed: Callable[[Row], bool]) -> dict[str, Any]:
+def page_of[Row](
+    rows: list[Row], listed: Callable[[Row], bool], switches: SwitchesV2
+) -> dict[str, Any]:
     """One page of rows, newest first, by `cursor` or by `page`.
 
     Chapa's page about the list asks for page numbers and answers with cursors. A cursor is the
@@ -346,6 +350,9 @@ def page_of[Row](rows: list[Row], listed: Callable[[Row], bool]) -> dict[str, An
             raise RefusedError(400, "INVALID_VALUE", "Invalid cursor", "cursor")
         start = sum(number >= before for number, _ in found)
     shown = found[start : start + size]
+    if switches.list_pages == "page":
+        pagination = {"page": start // size + 1, "per_page": size, "total": len(found)}
+        return {"rows": [row for _, row in shown], "pagination": pagination}
     more = start + size < len(found)
     earlier = found[max(0, start - size)][0] + 1 if start and found[:start] else None
     return {
@@ -421,14 +428,17 @@ def refund_verify(simulator: Simulator, sent: ApiRequest) -> Body:
 
 
 def refunds(simulator: Simulator, sent: ApiRequest) -> Body:
+    switches = simulator.settings.switches_v2
+    if switches.refund_list == "absent":
+        raise RefusedError(404, "NOT_FOUND", "Not found")
     reference = request.args.get("reference")
 
     def listed(row: Refund) -> bool:
         names = (None, row.ref_id, row.merchant_reference, row.payment_reference)
-        return reference in names and matches(row, refund_word(row))
+        return reference in names and matches(row, refund_word(row), switches)
 
     mine = [row for row in simulator.refunds.values() if row.account == sent.account]
-    found = page_of(mine, listed)
+    found = page_of(mine, listed, switches)
     items = [refund_details(row) for row in found.pop("rows")]
     return success("Refunds retrieved successfully", {"items": items, **found})
 

@@ -51,6 +51,8 @@ class Switches(BaseModel):
     refund_handle: Literal["both", "ref", "ref_id", "number"] = "both"
     refund_code: Literal["200", "201", "202"] = "200"
     refund_ends: Literal["refunded", "reversed"] = "refunded"
+    list_order: Literal["newest", "oldest"] = "newest"
+    list_tx_ref: Literal["absent", "present"] = "absent"
 
 
 class SwitchesV2(BaseModel):
@@ -81,6 +83,9 @@ class SwitchesV2(BaseModel):
     after_failure: Literal["open", "closed"] = "open"
     link_end: Literal["incomplete", "cancelled", "pending", "payable"] = "incomplete"
     list_by_reference: Literal["attempted", "always", "never"] = "attempted"
+    list_pages: Literal["cursor", "page"] = "cursor"
+    list_filters: Literal["applied", "ignored"] = "applied"
+    refund_list: Literal["present", "absent"] = "present"
     refund_result: Literal["success", "immediate", "failed"] = "success"
     refund_by: Literal["chapa_reference", "merchant_reference"] = "chapa_reference"
     refund_event: Literal["payment", "refund", "none"] = "payment"

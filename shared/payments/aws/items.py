@@ -7,11 +7,14 @@
     ORDER#<id>     EVENT#<number>         one event; only its mark ever changes
     STOCK#<sku>    STOCK                  a product: name, price, `for_sale`, `stocked`, `available`
     CUSTOMER#<id>  UNPAID                 `orders`: ids of those that may be unpaid, in one string
+    COMPARISON     <provider>             how far the books are compared with the provider's list
 
 Index `due`: `due_shard`, `due_at`. Only orders with something to do and events that are not
 published yet have them, in shards of their own.
 
 Index `lists`: `list_key`, `list_at`: what people want to see. See `_list_of`.
+
+Index `references`: `provider_reference`: the payment that a reference of Chapa names.
 """
 
 import zlib
@@ -25,10 +28,12 @@ from typing import Any, NamedTuple
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from payments.domain.aggregate import Event, OrderAggregate
+from payments.domain.comparison import Comparison
 from payments.domain.events import EVENTS, SoldLine, details
 from payments.domain.money import CURRENCIES
 from payments.domain.records import Line, Order, Payment, Refund
 from payments.domain.states import (
+    OPEN,
     OPEN_REFUNDS,
     OrderStatus,
     PaymentStatus,
@@ -39,7 +44,11 @@ from payments.errors import CatalogueError
 DUE_SHARDS = 8
 """Partitions of the due index: one takes 1,000 writes a second, so all take 8,000."""
 
+UNNAMED = (OPEN | {PaymentStatus.CLOSED}) - {PaymentStatus.INITIALIZING}
+"""An initializing payment becomes one of these in a moment; until then it costs no index write."""
+
 ORDER_SK = "ORDER"
+COMPARISON_PK = "COMPARISON"
 STOCK_PREFIX = "STOCK#"
 
 serialize = TypeSerializer().serialize
@@ -100,6 +109,14 @@ def day_list(at: int) -> str:
     return f"PAID#{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
 
+def unnamed_list(at: int) -> str:
+    """Unpaid payments of a day, UTC, whose reference at the provider is not known.
+
+    A provider's list that does not have our reference (v1) may have a success of one of them.
+    """
+    return f"UNNAMED#{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
+
+
 REVIEW_LIST = "REVIEW"
 OWED_LIST = "OWED"
 UNANSWERED_LIST = "UNANSWERED"
@@ -117,8 +134,12 @@ def _list_of(record: Order | Payment | Refund) -> str | None:
             return UNANSWERED_LIST
         case Refund():
             return OWED_LIST if record.status in OPEN_REFUNDS else None
+        case Payment() if record.paid_at is not None:
+            return day_list(record.paid_at)
+        case Payment(provider_reference=None) if record.status in UNNAMED:
+            return unnamed_list(record.created_at)
         case Payment():
-            return day_list(record.paid_at) if record.paid_at is not None else None
+            return None
 
 
 def position_of(order: Order) -> dict[str, Any]:
@@ -188,6 +209,18 @@ def _whole(value: Any) -> Any:
             return value
 
 
+def comparison_key(provider: str) -> dict[str, Any]:
+    return {"pk": {"S": COMPARISON_PK}, "sk": {"S": provider}}
+
+
+def comparison_of(item: Mapping[str, Any]) -> Comparison:
+    return _record(Comparison, item)
+
+
+def payment_of(item: Mapping[str, Any]) -> Payment:
+    return _record(Payment, item, status=PaymentStatus(item["status"]))
+
+
 def product_in(item: Mapping[str, Any]) -> Product:
     """The product that an item holds. Raises CatalogueError that names what is wrong with it."""
     sku = str(item["pk"]).removeprefix(STOCK_PREFIX)
@@ -230,7 +263,9 @@ def event_of(item: Mapping[str, Any]) -> Event:
     return EVENTS[item["name"]](at=item["at"], **given)
 
 
-def _record[R: (Order, Payment, Refund)](kind: type[R], item: Mapping[str, Any], **more: Any) -> R:
+def _record[R: (Order, Payment, Refund, Comparison)](
+    kind: type[R], item: Mapping[str, Any], **more: Any
+) -> R:
     known = {f.name for f in fields(kind)}
     return kind(**{k: v for k, v in item.items() if k in known} | more)
 
@@ -254,7 +289,7 @@ def aggregate_in(items: Iterable[Mapping[str, Any]]) -> OrderAggregate | None:
             case "ORDER":
                 order = order_of(item)
             case "PAYMENT":
-                payments.append(_record(Payment, item, status=PaymentStatus(item["status"])))
+                payments.append(payment_of(item))
             case "REFUND":
                 refunds.append(_record(Refund, item, status=RefundStatus(item["status"])))
     if order is None:

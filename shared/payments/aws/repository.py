@@ -5,11 +5,12 @@ under the statuses that `states` lets it come from, `available` under what must 
 saved is the difference, attribute by attribute, never a stale copy of the whole.
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import batched
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,8 @@ from payments.aws.items import (
     EventKey,
     Product,
     aggregate_in,
+    comparison_key,
+    comparison_of,
     deserialize,
     due_shards,
     event_item,
@@ -31,6 +34,7 @@ from payments.aws.items import (
     item_of,
     order_key,
     order_of,
+    payment_of,
     plain,
     product_in,
     record_key,
@@ -39,6 +43,7 @@ from payments.aws.items import (
     unpaid_key,
 )
 from payments.domain.aggregate import Event, OrderAggregate
+from payments.domain.comparison import Comparison
 from payments.domain.records import Order, Payment, Refund
 from payments.domain.states import (
     ORDER_MOVES,
@@ -98,6 +103,11 @@ class Unpaid(NamedTuple):
     user_id: str
     before: tuple[str, ...]
     after: tuple[str, ...]
+
+
+class PaymentKey(NamedTuple):
+    order_id: str
+    tx_ref: str
 
 
 class Repository:
@@ -276,11 +286,111 @@ class Repository:
                 kind, _, name = item["sk"].partition("#")
                 yield Listed(item["pk"].partition("#")[2], kind, name)
 
+    def list_page(
+        self,
+        list_key: str,
+        start: str | None = None,
+        *,
+        since: int = 0,
+        until: int = 999_999_999_999,
+        limit: int = 100,
+    ) -> tuple[list[PaymentKey], str | None]:
+        """The payments of a page of a list, newest first, and where the next page begins.
+
+        `since` and `until` bound the times by which the list is sorted. Eventually consistent.
+        """
+        condition = "list_key = :list AND list_at BETWEEN :since AND :until"
+        values = {
+            ":list": serialize(list_key),
+            ":since": serialize(f"{since:012d}"),
+            ":until": serialize(f"{until:012d}"),
+        }
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName="lists",
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ScanIndexForward=False,
+            Limit=limit,
+            **({"ExclusiveStartKey": json.loads(start)} if start else {}),
+        )
+        last = answer.get("LastEvaluatedKey")
+        keys = [key for item in answer["Items"] if (key := _payment_key(item))]
+        return keys, json.dumps(last) if last else None
+
+    def payments(self, keys: Iterable[PaymentKey]) -> dict[PaymentKey, Payment]:
+        """Those of the payments that exist. Raises Busy."""
+        wanted = [order_key(key.order_id, f"PAYMENT#{key.tx_ref}") for key in dict.fromkeys(keys)]
+        return {
+            PaymentKey(item["pk"].partition("#")[2], item["sk"].partition("#")[2]): payment_of(item)
+            for item in self._batch_get(wanted)
+        }
+
+    def named(self, provider_reference: str) -> Iterator[PaymentKey]:
+        """Payments that have this reference of Chapa. Eventually consistent."""
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName="references",
+            KeyConditionExpression="provider_reference = :ref",
+            ExpressionAttributeValues={":ref": serialize(provider_reference)},
+        )
+        yield from filter(None, map(_payment_key, answer["Items"]))
+
+    def mark_listed(self, key: PaymentKey, at: int) -> bool:
+        """Note that the comparison which began then has found the payment in the provider's list.
+
+        Outside the version, since it decides nothing. False when that was noted. Raises Busy.
+        """
+        for _ in self._tries(CONFLICT_TRIES, "The payment is being changed by too many at once."):
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=order_key(key.order_id, f"PAYMENT#{key.tx_ref}"),
+                    UpdateExpression="SET listed_at = :at",
+                    ConditionExpression="attribute_exists(pk) AND "
+                    "(attribute_not_exists(listed_at) OR listed_at < :at)",
+                    ExpressionAttributeValues={":at": serialize(at)},
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return False
+            except self._client.exceptions.TransactionConflictException:
+                continue
+            break
+        return True
+
+    def comparison(self, provider: str) -> Comparison | None:
+        """How far the comparison with a provider's list is; None before the first one."""
+        answer = self._client.get_item(
+            TableName=self._table, Key=comparison_key(provider), ConsistentRead=True
+        )
+        return comparison_of(plain(answer["Item"])) if "Item" in answer else None
+
+    def save_comparison(self, before: Comparison | None, after: Comparison) -> Comparison:
+        """Raises Stale when another process saved one since `before` was read."""
+        saved = replace(after, version=(before.version if before else 0) + 1)
+        values = {name: value for name, value in asdict(saved).items() if value is not None}
+        put: Any = {"Item": comparison_key(after.provider) | _serialized(values)}
+        if before is None:
+            put["ConditionExpression"] = "attribute_not_exists(pk)"
+        else:
+            put["ConditionExpression"] = "version = :before"
+            put["ExpressionAttributeValues"] = {":before": serialize(before.version)}
+        try:
+            self._client.put_item(TableName=self._table, **put)
+        except self._client.exceptions.ConditionalCheckFailedException:
+            raise Stale from None
+        return saved
+
     def find_by_provider_reference(self, reference: str) -> Iterator[str]:
-        """Ids of orders with a payment or refund of this Chapa reference. Reads the whole table."""
+        """Ids of orders with a payment or refund of this Chapa reference.
+
+        Refunds stand in no index: for them it reads the whole table.
+        """
+        for key in self.named(reference):
+            yield key.order_id
         pages = self._client.get_paginator("scan").paginate(
             TableName=self._table,
-            FilterExpression="provider_reference = :ref OR provider_refund_id = :ref",
+            FilterExpression="provider_refund_id = :ref",
             ExpressionAttributeValues={":ref": serialize(reference)},
             ProjectionExpression="pk",
         )
@@ -523,6 +633,17 @@ class Repository:
                 self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS * 2 ** (number - 1)))  # noqa: S311
             yield
         raise Busy(why_not, retry_after=1)
+
+
+def _serialized(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: serialize(value) for name, value in values.items()}
+
+
+def _payment_key(item: Mapping[str, Any]) -> PaymentKey | None:
+    """The payment that an index names; None for an order or a refund."""
+    kind, _, name = item["sk"]["S"].partition("#")
+    order_id = item["pk"]["S"].partition("#")[2]
+    return PaymentKey(order_id, name) if kind == "PAYMENT" else None
 
 
 def _may_come_from(old: Order | Payment | Refund, new: Order | Payment | Refund) -> list[str]:

@@ -6,7 +6,8 @@ alone has several meanings (developer.chapa.co/integrations/responses).
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
@@ -20,6 +21,7 @@ from payments.aws.secrets import SecretStore
 from payments.chapa.http import BoundedAdapter, TooLong, content_of
 from payments.chapa.keys import Version, url_of
 from payments.chapa.provider import Opened
+from payments.domain.answers import Transaction
 from payments.domain.records import Order, Payment
 from payments.errors import (
     ProviderError,
@@ -61,6 +63,10 @@ QUESTIONS = Retry(
 
 QUESTIONS_AND_ACTS = QUESTIONS.new(connect=0, other=0)
 """For addresses that a POST goes to, too: urllib3 retries any method after some errors."""
+
+
+ROWS = 25
+"""How many rows of a list are asked for at once: a page stays below the size limit of an answer."""
 
 
 class Envelope(BaseModel):
@@ -265,6 +271,27 @@ def text_of(value: object) -> str | None:
         value = str(value)
     text = value.strip() if isinstance(value, str) else ""
     return text if 0 < len(text) <= 200 and text.isascii() and text.isprintable() else None
+
+
+def moment_of(value: object) -> int | None:
+    """Seconds since the epoch of a time such as 2026-11-22T09:00:00Z; None for anything else."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def is_past(rows: Iterable[Transaction], since: int) -> bool:
+    """Whether a page of a list, and so every later page, is older than the range.
+
+    Only if its rows are sorted, the newest first: Chapa does not document the order.
+    """
+    times = [-1 if row.created_at is None else row.created_at for row in rows]
+    falling = times == sorted(times, reverse=True) and times[:1] > times[-1:]
+    return falling and times[-1] >= 0 and times[0] < since
 
 
 def log_refusal(call: str, words: object, **facts: Any) -> None:

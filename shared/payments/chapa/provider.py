@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from payments.domain.answers import Said, Verification
+from payments.domain.answers import Page, Said, Verification
 from payments.domain.records import Order, Payment, Refund
 
 
@@ -22,7 +22,8 @@ class Provider(Protocol):
 
     Calls that act (`open`, `refund`) raise a ProviderError which says whether the provider may
     have acted all the same. Questions never raise for what the provider does: what could not be
-    asked or understood is `Said.UNKNOWN`. No call waits longer than `time_left` seconds.
+    asked or understood is `Said.UNKNOWN`. Only `transactions` raises a ProviderError then: a list
+    without a page is no list. No call waits longer than `time_left` seconds.
     """
 
     @property
@@ -51,3 +52,10 @@ class Provider(Protocol):
         """The provider's id of the refund; None when it has the refund and named no id."""
 
     def verify_refund(self, refund: Refund, time_left: float) -> Said: ...
+
+    def transactions(self, since: int, until: int, position: str | None, time_left: float) -> Page:
+        """A page of all payments and refunds of the account, also of the account's other business.
+
+        `position` is None for the first page, then what the last page called `following`. Rows
+        that were created outside of the range may be among them. Raises a ProviderError.
+        """

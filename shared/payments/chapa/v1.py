@@ -9,18 +9,21 @@ from typing import Any, ClassVar, override
 from payments.chapa.calls import (
     QUESTIONS,
     QUESTIONS_AND_ACTS,
+    ROWS,
     SUCCESS_CODES,
     Calls,
     Envelope,
     in_path,
+    is_past,
     log_refusal,
+    moment_of,
     read_envelope,
     text_of,
     word_of,
 )
 from payments.chapa.keys import V1
 from payments.chapa.provider import Opened
-from payments.domain.answers import Said, Verification
+from payments.domain.answers import Page, Said, Transaction, Verification
 from payments.domain.ids import refund_reference
 from payments.domain.money import format_amount, parse_amount
 from payments.domain.records import Order, Payment, Refund
@@ -60,7 +63,11 @@ class ChapaV1(Calls):
 
     version = V1
     can_cancel = True
-    retries: ClassVar = {"/transaction/verify/": QUESTIONS, "/refund/": QUESTIONS_AND_ACTS}
+    retries: ClassVar = {
+        "/transaction/verify/": QUESTIONS,
+        "/transactions?": QUESTIONS,
+        "/refund/": QUESTIONS_AND_ACTS,
+    }
 
     @override
     def _open(
@@ -174,6 +181,46 @@ class ChapaV1(Calls):
             "unexpected refund response", refund_id=refund.refund_id, http_status=answer.code
         )
         return Said.UNKNOWN
+
+    def transactions(self, since: int, until: int, position: str | None, time_left: float) -> Page:  # noqa: ARG002 - it has no filter by time
+        """By page numbers (developer.chapa.co, transactions). A refund shows as a status only.
+
+        A row has Chapa's reference, as `ref_id`, and not the tx_ref. If an account has it all the
+        same, it is read.
+        """
+        number = int(position or 1)
+        answer = self._ask(f"/transactions?page={number}&per_page={ROWS}", time_left)
+        data = answer.data if isinstance(answer.data, dict) else {}
+        items = data.get("transactions")
+        if answer.code not in SUCCESS_CODES or not isinstance(items, list):
+            raise ProviderFailed(f"HTTP {answer.code} without a list")
+        rows = tuple(filter(None, map(_row, items)))
+        pages = data.get("pagination")
+        more: object = items
+        if isinstance(pages, dict) and "next_page_url" in pages:
+            more = pages["next_page_url"]
+        ends = not more or is_past(rows, since)
+        return Page(rows, None if ends else str(number + 1), len(items) - len(rows))
+
+
+def _row(item: object) -> Transaction | None:
+    """A row of the list; None if it names nothing."""
+    if not isinstance(item, dict):
+        return None
+    ours, theirs = text_of(item.get("tx_ref")), text_of(item.get("ref_id"))
+    if ours is None and theirs is None:
+        return None
+    word = word_of(item.get("status"))
+    amount, currency = parse_amount(item.get("amount")), text_of(item.get("currency"))
+    return Transaction(
+        SAID.get(word, Said.UNKNOWN) if amount is not None else Said.UNKNOWN,
+        reference=ours,
+        provider_reference=theirs,
+        amount=amount,
+        currency=currency and currency.upper(),
+        created_at=moment_of(item.get("created_at")),
+        status=word if amount is not None else f"{word}, amount not understood",
+    )
 
 
 def _accepted(answer: Envelope) -> bool:

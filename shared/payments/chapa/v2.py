@@ -12,23 +12,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, override
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from payments.chapa.calls import (
     QUESTIONS,
     QUESTIONS_AND_ACTS,
+    ROWS,
     SUCCESS_CODES,
     Calls,
     Envelope,
     in_path,
+    is_past,
     log_refusal,
+    moment_of,
     read_envelope,
     text_of,
     word_of,
 )
 from payments.chapa.keys import V2
 from payments.chapa.provider import Opened
-from payments.domain.answers import Said, Verification
+from payments.domain.answers import Page, Said, Transaction, Verification
 from payments.domain.ids import refund_reference
 from payments.domain.money import format_amount
 from payments.domain.records import Order, Payment, Refund
@@ -92,6 +95,12 @@ NOT_FINAL = frozenset({"PROCESSING_FAILED"})
 REFUSED_CODES = SUCCESS_CODES | {400, 422}
 """Of answers without a code that is known."""
 
+PAYMENTS, REFUNDS = "payments", "refunds"
+"""The two lists, as their paths have them."""
+
+NEXT_PAGE = "next page"
+MAX_CURSOR = 1_000
+
 _REFERENCE = re.compile(r"[A-Za-z0-9_-]{6,64}")
 
 
@@ -104,6 +113,7 @@ class ChapaV2(Calls):
         "/payments": QUESTIONS,
         "/payments/hosted": QUESTIONS_AND_ACTS,
         "/refunds/": QUESTIONS,
+        "/refunds?": QUESTIONS,
     }
 
     @override
@@ -137,7 +147,7 @@ class ChapaV2(Calls):
         url = self._checkout_url(answer)
         return Opened(
             url,
-            _moment(answer.data.get("expires_at")),
+            moment_of(answer.data.get("expires_at")),
             next(_references(answer.data, url, payment.tx_ref), None),
         )
 
@@ -267,12 +277,105 @@ class ChapaV2(Calls):
             )
         return Said.UNKNOWN
 
+    def transactions(self, since: int, until: int, position: str | None, time_left: float) -> Page:
+        """All payments, then all refunds.
+
+        Chapa's page about the list asks for `page` and `per_page` and answers with cursors;
+        chapa-cli sends `limit` and `cursor`. Whichever an answer names is followed. The filters
+        `from` and `to`, of the time of creation, are in both.
+        """
+        name, kind, value = (position or f"{PAYMENTS} page 1").split(" ", 2)
+        query = {"from": _iso(since), "to": _iso(until), "per_page": str(ROWS), "limit": str(ROWS)}
+        if (kind, value) != ("page", "1"):
+            query[kind] = value
+        answer = self._ask(f"/{name}?{urlencode(query)}", time_left)
+        data = answer.data if isinstance(answer.data, dict) else {}
+        items = data.get("items")
+        if name == REFUNDS and answer.code == 404:
+            # Only chapa-cli has this list.
+            logger.warning("the account has no list of refunds")
+            return Page((), None)
+        if not _accepted(answer) or not isinstance(items, list):
+            log_refusal("list", answer.message, **_facts_of_error(answer))
+            raise ProviderFailed(f"HTTP {answer.code} without a list")
+        read = _payment_row if name == PAYMENTS else _refund_row
+        rows = tuple(filter(None, map(read, items)))
+        following = None if is_past(rows, since) else _following(data.get("pagination"), items)
+        if following == NEXT_PAGE:
+            following = f"page {int(value) + 1 if kind == 'page' else 2}"
+        if following is not None:
+            following = f"{name} {following}"
+        elif name == PAYMENTS:
+            following = f"{REFUNDS} page 1"
+        return Page(rows, following, len(items) - len(rows))
+
     def _post(self, path: str, time_left: float, body: Mapping[str, Any]) -> Envelope:
         # The docs' security guide asks for the key; what a repetition returns is not documented. It
         # names the whole request: an attempt without a field that Chapa refused is another one.
         key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
         headers = {"Idempotency-Key": key}
         return read_envelope(*self._act("POST", path, time_left, json=body, headers=headers))
+
+
+def _payment_row(item: object) -> Transaction | None:
+    """A row of the list of payments; None if it names nothing."""
+    if not isinstance(item, dict):
+        return None
+    ours, theirs = _names(item), text_of(item.get("chapa_reference"))
+    said = SAID.get(word := word_of(item.get("status")), Said.UNKNOWN)
+    return _row(item, said, word, ours, theirs)
+
+
+def _refund_row(item: object) -> Transaction | None:
+    """The same of a refund: `chapa_reference` is the refund's own there."""
+    if not isinstance(item, dict):
+        return None
+    ours, theirs = _names(item), text_of(item.get("payment_reference"))
+    said = REFUND_SAID.get(word := word_of(item.get("status")), Said.UNKNOWN)
+    return _row(item, said, word, ours, theirs, is_refund=True)
+
+
+def _row(
+    item: Mapping[str, Any],
+    said: Said,
+    word: str,
+    ours: str | None,
+    theirs: str | None,
+    *,
+    is_refund: bool = False,
+) -> Transaction | None:
+    if ours is None and theirs is None:
+        return None
+    amount, currency = from_wire(item.get("amount")), text_of(item.get("currency"))
+    understood = amount is not None
+    return Transaction(
+        said if understood else Said.UNKNOWN,
+        reference=ours,
+        provider_reference=theirs,
+        # What is shown of a payment that went back in part is not known.
+        amount=None if word == PARTLY_BACK else amount,
+        currency=currency and currency.upper(),
+        created_at=moment_of(item.get("created_at")),
+        status=word if understood else f"{word}, amount not understood",
+        is_refund=is_refund,
+    )
+
+
+def _following(pagination: object, items: list[object]) -> str | None:
+    """Where the next page begins: a cursor, NEXT_PAGE, or None after the last."""
+    pages = pagination if isinstance(pagination, dict) else {}
+    cursor, more = pages.get("next_cursor"), pages.get("has_more")
+    if more is False:
+        return None
+    if isinstance(cursor, str) and 0 < len(cursor) <= MAX_CURSOR:
+        return f"cursor {cursor}"
+    if more is not True and "next_cursor" in pages:
+        return None
+    return NEXT_PAGE if items else None
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def to_wire(minor: int) -> int:
@@ -326,17 +429,6 @@ def _names(data: object) -> str | None:
     if not isinstance(data, dict):
         return None
     return text_of(data.get("merchant_reference")) or text_of(data.get("merchant_referece"))
-
-
-def _moment(value: object) -> int | None:
-    """Seconds since the epoch of a time such as 2026-11-22T09:00:00Z; None for anything else."""
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    if found is None:
-        return None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
 def _code(answer: Envelope) -> str | None:

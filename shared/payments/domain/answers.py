@@ -32,6 +32,35 @@ class Verification:
     """The provider's own word, for logs."""
 
 
+@dataclass(frozen=True)
+class Transaction:
+    """A payment or a refund in the provider's list. A fact that the list does not have is None."""
+
+    said: Said
+    """`UNKNOWN` when the status or the amount could not be understood."""
+    reference: str | None = None
+    """Ours: the tx_ref of a payment, or the reference of a refund."""
+    provider_reference: str | None = None
+    """Chapa's id of the payment, also of a refund."""
+    amount: int | None = None
+    currency: str | None = None
+    created_at: int | None = None
+    status: str = ""
+    """The provider's own word."""
+    is_refund: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of the provider's list."""
+
+    transactions: tuple[Transaction, ...]
+    following: str | None
+    """Where the next page begins, in the provider's own form; None after the last."""
+    unreadable: int = 0
+    """Rows that name nothing."""
+
+
 class Outcome(Enum):
     """What became of checking a payment or a refund."""
 

@@ -185,6 +185,20 @@ class PaymentReversed(Event):
 
 
 @dataclass(frozen=True)
+class PaymentDiffers(Event):
+    """Chapa's list differs from our books. Repeated by each comparison that finds it."""
+
+    name: ClassVar[str] = "payment.differs"
+    tx_ref: TxRef
+    what: Annotated[
+        Literal["status", "amount", "currency", "refund", "missing"],
+        "what differs; `missing` when Chapa's list does not have the payment",
+    ]
+    ours: Annotated[str, "what our books have"]
+    theirs: Annotated[str, "what Chapa's list has"]
+
+
+@dataclass(frozen=True)
 class PaymentResolved(Event):
     """An operator decided about the payment: `accept`, `refund` or `dismiss`."""
 

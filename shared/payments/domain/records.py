@@ -82,6 +82,10 @@ class Payment:
     """Since when no check got a usable answer."""
     reminded_at: int | None = None
     """When operators were last reminded of it."""
+    listed_at: int | None = None
+    """The start of the last comparison that found it in the provider's list."""
+    differed_at: int | None = None
+    """When a comparison last recorded that the provider's list differs from it."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ AMOUNTS = frozenset({"amount", "unit_price"})
 """Fields of events that hold minor units."""
 
 
-INTERNAL = frozenset({"payment.resolved", "refund.resolved"})
-"""Events that customers do not see: they name the operator."""
+INTERNAL = frozenset({"payment.differs", "payment.resolved", "refund.resolved"})
+"""Events that customers do not see: they name the operator, or are for operators alone."""
 
 
 def order_view(aggregate: OrderAggregate) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidHeader, SSLError
 
 from payments.chapa.calls import IDLE_SECONDS, READ_RETRIES
-from payments.domain.answers import Said, Verification
-from payments.errors import ProviderError, ProviderRejected, ProviderTimeout
+from payments.domain.answers import Page, Said, Transaction, Verification
+from payments.errors import ProviderError, ProviderFailed, ProviderRejected, ProviderTimeout
 from tests.environment import SETTINGS
 from tests.payments.chapa.builders import (
     ACTS,
@@ -587,3 +587,107 @@ def test_neither_key_nor_customer_is_in_a_log_a_repr_or_a_traceback(
 
     for secret in ("0123456789abcdef", "abebe@", "911 234"):
         assert secret not in shown
+
+
+# The list.
+
+ROW = {
+    "status": "success",
+    "ref_id": "APezQ1KKswbb",
+    "type": "API",
+    "created_at": "2026-11-22T09:00:00.000000Z",
+    "currency": "ETB",
+    "amount": "1500.500",
+    "charge": "52.520",
+    "trans_id": None,
+    "payment_method": "telebirr",
+    "customer": {"id": 1, "email": None, "first_name": None, "last_name": None, "mobile": None},
+}
+"""As in Chapa's sample, three decimals included."""
+AT = 1_795_338_000
+LISTED = Transaction(Said.PAID, None, "APezQ1KKswbb", 150_050, "ETB", AT, "success")
+
+
+def transactions(*rows: object, following: str | None = None) -> dict[str, Any]:
+    pagination = {"per_page": 25, "current_page": 1, "next_page_url": following}
+    data = {"transactions": list(rows), "pagination": pagination}
+    return {"message": "Transactions retrieved successfully", "status": "success", "data": data}
+
+
+def listed(net: Net, api: Api, answer: Any, position: str | None = None, code: int = 200) -> Page:
+    net.add("GET", f"{CHAPA}/transactions", status=code, json=answer)
+    return api.client.transactions(AT - 60, AT + 60, position, PLENTY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, LISTED),
+        ({"status": "reversed"}, replace(LISTED, said=Said.REVERSED, status="reversed")),
+        ({"status": "failed/cancelled", "amount": 1500.5}, None),
+        ({"tx_ref": TX_REF}, replace(LISTED, reference=TX_REF)),
+        ({"status": "held"}, replace(LISTED, said=Said.UNKNOWN, status="held")),
+        ({"currency": None, "created_at": "x"}, replace(LISTED, currency=None, created_at=None)),
+    ],
+)
+def test_row_of_the_list_is_read(
+    net: Net, api: Api, changes: dict[str, Any], expected: Transaction | None
+) -> None:
+    [row] = listed(net, api, transactions(ROW | changes)).transactions
+    failed = replace(LISTED, said=Said.FAILED, status="failed/cancelled")
+    assert row == (expected or failed)
+
+
+def test_row_without_a_readable_amount_is_unknown_and_without_a_name_unreadable(
+    net: Net, api: Api
+) -> None:
+    page = listed(net, api, transactions(ROW | {"amount": "?"}, ROW | {"ref_id": None}, "row"))
+    [row] = page.transactions
+    assert (row.said, row.status) == (Said.UNKNOWN, "success, amount not understood")
+    assert page.unreadable == 2
+
+
+EARLY, OLD = "2026-11-22T08:58:00Z", "2026-11-22T08:50:00Z"
+
+
+@pytest.mark.parametrize(
+    ("rows", "following", "next_page"),
+    [
+        ([ROW], None, None),
+        ([ROW], "https://anywhere", "3"),
+        ([ROW | {"created_at": EARLY}, ROW | {"created_at": OLD}], "https://anywhere", None),
+        # The oldest first, or in no order: what is wanted may be on a later page.
+        ([ROW | {"created_at": OLD}, ROW | {"created_at": EARLY}], "https://anywhere", "3"),
+        ([ROW | {"created_at": OLD}, ROW | {"created_at": OLD}], "https://anywhere", "3"),
+        ([ROW | {"created_at": None}, ROW | {"created_at": OLD}], "https://anywhere", "3"),
+    ],
+)
+def test_list_goes_on_until_its_end_or_until_it_is_older_than_the_range(
+    net: Net, api: Api, rows: list[Any], following: str | None, next_page: str | None
+) -> None:
+    page = listed(net, api, transactions(*rows, following=following), position="2")
+    assert page.following == next_page
+    [sent] = net.sent
+    assert sent.url == f"{CHAPA}/transactions?page=2&per_page=25"
+
+
+@pytest.mark.parametrize("rows", [[], [ROW]])
+def test_list_without_pagination_ends_with_an_empty_page(
+    net: Net, api: Api, rows: list[Any]
+) -> None:
+    answer = transactions(*rows)
+    del answer["data"]["pagination"]
+    assert listed(net, api, answer).following == ("2" if rows else None)
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"), [(200, failed()), (404, failed()), (200, {"message": "x", "data": []})]
+)
+def test_answer_without_a_list_is_an_error(net: Net, api: Api, code: int, answer: Any) -> None:
+    with pytest.raises(ProviderFailed, match="without a list"):
+        listed(net, api, answer, code=code)
+
+
+def test_list_is_asked_for_again_after_a_passing_error(net: Net, api: Api) -> None:
+    net.add("GET", f"{CHAPA}/transactions", status=502)
+    assert listed(net, api, transactions(ROW)).transactions == (LISTED,)

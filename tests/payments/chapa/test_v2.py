@@ -21,7 +21,7 @@ from requests import PreparedRequest
 from payments.chapa import v2
 from payments.chapa.calls import IDLE_SECONDS
 from payments.chapa.v2 import MIN_AMOUNT, ChapaV2, from_wire, to_wire
-from payments.domain.answers import Said, Verification
+from payments.domain.answers import Page, Said, Transaction, Verification
 from payments.domain.money import MAX_AMOUNT, format_amount, parse_amount
 from payments.errors import (
     ProviderError,
@@ -710,3 +710,119 @@ def test_neither_key_nor_customer_is_in_a_log_or_a_repr(
     shown += f"{log.getvalue()}{api.client!r}{vars(api.client)!r}"
     for secret in ("0123456789abcdef", "abebe@", "911 234"):
         assert secret not in shown
+
+
+# The lists.
+
+AT = 1_795_338_000
+ITEM = DETAILS | {"payment_type": "Hosted"}
+LISTED = Transaction(Said.PAID, TX_REF, REFERENCE, 150_050, "ETB", AT, "success")
+RANGE = "from=2026-11-22T08%3A59%3A00Z&to=2026-11-22T09%3A01%3A00Z&per_page=25&limit=25"
+REFUND_ITEM = {
+    "chapa_reference": "RFND1",
+    "payment_reference": REFERENCE,
+    "merchant_reference": REFUND_ID,
+    "amount": 150_050,
+    "currency": "ETB",
+    "status": "success",
+    "reason": None,
+    "created_at": "2026-11-22T09:00:00Z",
+}
+REFUNDS = "refunds page 1"
+
+
+def page_of(*items: object, **pagination: object) -> dict[str, Any]:
+    data = {"items": list(items), "pagination": pagination}
+    return {"status": "success", "message": "Payments retrieved", "data": data}
+
+
+def transactions(net: NetV2, api: ApiV2, answer: Any, position: str | None = None) -> Page:
+    for path in ("/payments", "/refunds"):
+        net.says(path, 200, answer)
+    return api.client.transactions(AT - 60, AT + 60, position, PLENTY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, LISTED),
+        ({"status": "REVERSED", "amount": "150050"}, {"said": Said.REVERSED, "status": "reversed"}),
+        ({"status": "partially_refunded"}, {"amount": None, "status": "partially_refunded"}),
+        ({"status": "held"}, {"said": Said.UNKNOWN, "status": "held"}),
+        ({"merchant_reference": "", "merchant_referece": TX_REF}, {}),
+        ({"merchant_reference": None}, {"reference": None}),
+        (
+            # Another unit than we think: a factor of 100.
+            {"amount": "1500.50"},
+            {"said": Said.UNKNOWN, "amount": None, "status": "success, amount not understood"},
+        ),
+    ],
+)
+def test_row_of_the_payments_is_read(
+    net: NetV2, api: ApiV2, changes: dict[str, Any], expected: Any
+) -> None:
+    [row] = transactions(net, api, page_of(ITEM | changes)).transactions
+    assert row == (expected if isinstance(expected, Transaction) else replace(LISTED, **expected))
+
+
+def test_row_of_the_refunds_names_refund_and_payment(net: NetV2, api: ApiV2) -> None:
+    page = transactions(net, api, page_of(REFUND_ITEM, {}, "row", has_more=False), REFUNDS)
+    expected = replace(LISTED, said=Said.REFUNDED, reference=REFUND_ID, is_refund=True)
+    assert (page.transactions, page.following, page.unreadable) == ((expected,), None, 2)
+
+
+EARLIER = [ITEM | {"created_at": f"2026-11-22T08:5{minute}:00Z"} for minute in (8, 5)]
+
+
+@pytest.mark.parametrize(
+    ("position", "items", "pagination", "following"),
+    [
+        (None, [ITEM], {"next_cursor": "a b", "has_more": True}, "payments cursor a b"),
+        ("payments cursor x", [ITEM], {"next_cursor": "y"}, "payments cursor y"),
+        ("payments page 2", [ITEM], {"has_more": True}, "payments page 3"),
+        ("payments page 2", [ITEM], {"page": 2, "total": 60}, "payments page 3"),
+        # The end of the payments is the beginning of the refunds.
+        (None, [ITEM], {"next_cursor": None, "has_more": False}, REFUNDS),
+        (None, [ITEM], {"next_cursor": None}, REFUNDS),
+        ("payments page 4", [], {"page": 4}, REFUNDS),
+        (None, EARLIER, {"next_cursor": "y", "has_more": True}, REFUNDS),
+        ("refunds cursor x", [REFUND_ITEM], {"next_cursor": "y"}, "refunds cursor y"),
+        ("refunds cursor x", [], {}, None),
+    ],
+)
+def test_lists_are_followed_by_cursors_or_by_page_numbers(
+    net: NetV2,
+    api: ApiV2,
+    position: str | None,
+    items: list[Any],
+    pagination: dict[str, Any],
+    following: str | None,
+) -> None:
+    assert transactions(net, api, page_of(*items, **pagination), position).following == following
+
+
+@pytest.mark.parametrize(
+    ("position", "asked"),
+    [
+        (None, f"/payments?{RANGE}"),
+        ("payments cursor a b", f"/payments?{RANGE}&cursor=a+b"),
+        ("refunds page 2", f"/refunds?{RANGE}&page=2"),
+    ],
+)
+def test_list_is_asked_for_the_range(
+    net: NetV2, api: ApiV2, position: str | None, asked: str
+) -> None:
+    transactions(net, api, page_of(), position)
+    assert net.asked == [asked]
+
+
+def test_account_without_a_list_of_refunds_has_an_empty_one(net: NetV2, api: ApiV2) -> None:
+    net.says("/refunds", 404, MISSING)
+    assert api.client.transactions(AT, AT, REFUNDS, PLENTY) == Page((), None)
+
+
+@pytest.mark.parametrize(("code", "answer"), [(400, error("INVALID_VALUE")), (200, details())])
+def test_answer_without_a_list_is_an_error(net: NetV2, api: ApiV2, code: int, answer: Any) -> None:
+    net.says("/payments", code, answer)
+    with pytest.raises(ProviderError, match="without a list"):
+        api.client.transactions(AT, AT, None, PLENTY)

@@ -99,11 +99,12 @@ STEPS: list[tuple[Callable[[], OrderAggregate], Sequence[Event]]] = [
     ),
     (lambda: refunds.dismiss(REFUSING, REFUSED, *BY), [resolved(RF, "dismiss")]),
 ]
-BY_CHECKS: list[Event] = [
+ELSEWHERE: list[Event] = [
     events.PaymentUnanswered(NOW, TX, NOW - 1),
     events.RefundUnanswered(NOW, RF, TX, NOW - 1),
+    events.PaymentDiffers(NOW, TX, "missing", "succeeded", "not in the list"),
 ]
-"""test_checks shows when they are recorded."""
+"""test_checks and test_comparison show when they are recorded."""
 
 
 @pytest.mark.parametrize(("step", "recorded"), STEPS)
@@ -114,7 +115,7 @@ def test_each_step_records_its_events(
 
 
 def test_every_kind_of_event_is_stored_and_read_back() -> None:
-    every = [*(event for _, recorded in STEPS for event in recorded), *BY_CHECKS]
+    every = [*(event for _, recorded in STEPS for event in recorded), *ELSEWHERE]
     assert {event.name for event in every} == events.EVENTS.keys()
     for event in every:
         assert "at" not in events.details(event)

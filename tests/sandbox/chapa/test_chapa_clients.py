@@ -117,6 +117,15 @@ def test_all_pages_of_the_transactions_have_each_payment_once(merchant: LocalMer
     assert merchant.call("GET", "/transactions").json()["data"]["pagination"]["per_page"] == 10
 
 
+def test_list_follows_the_switches(merchant: LocalMerchant) -> None:
+    references = [merchant.paid(f"tx-{number}") for number in range(2)]
+    merchant.control.switch(list_order="oldest", list_tx_ref="present")
+    rows = merchant.call("GET", "/transactions").json()["data"]["transactions"]
+    assert [(row["ref_id"], row["tx_ref"]) for row in rows] == [
+        (reference, f"tx-{number}") for number, reference in enumerate(references)
+    ]
+
+
 def test_list_can_have_a_fault(merchant: LocalMerchant) -> None:
     merchant.control.add_fault("list", "status", status=500, times=2)
     assert merchant.call("GET", "/transactions").status_code == 500

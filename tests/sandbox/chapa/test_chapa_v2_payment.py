@@ -425,3 +425,13 @@ def test_all_pages_of_the_list_have_each_payment_once(merchant: LocalMerchant) -
     assert page["pagination"]["next_cursor"] is None
     back = merchant.v2.listed(limit=2, cursor=page["pagination"]["prev_cursor"])
     assert back["items"] == by_cursor[1]["items"]
+
+
+def test_lists_follow_the_switches(merchant: LocalMerchant) -> None:
+    for number in range(3):
+        merchant.v2.paid(f"ref-{number}")
+    merchant.control.switch_v2(list_pages="page", list_filters="ignored", refund_list="absent")
+    page = merchant.v2.listed(page=2, per_page=2, status="failed")
+    assert [item["merchant_reference"] for item in page["items"]] == ["ref-0"]
+    assert page["pagination"] == {"page": 2, "per_page": 2, "total": 3}
+    assert merchant.v2.call("GET", "/refunds").status_code == 404
