@@ -33,7 +33,7 @@ class Stack:
     def backend(self) -> Backend:
         """The product's own code with the settings of the deployed reconcile function."""
         configuration = boto3.client("lambda").get_function_configuration(
-            FunctionName=self.outputs["ReconcileFunctionName"]
+            FunctionName=self.outputs["ReconcileFunctionName"], Qualifier="live"
         )
         return Backend.from_environment(configuration["Environment"]["Variables"])
 

@@ -102,6 +102,21 @@ def allow_origins(endpoint: str, api_id: str) -> None:
         api.update_api(ApiId=api_id, CorsConfiguration=stored)
 
 
+def limit_workers(endpoint: str, function: str) -> None:
+    """Give the queue's limit again as a number.
+
+    MiniStack keeps a number that comes from a parameter of the template as text, compares it with a
+    number, and delivers nothing.
+    """
+    mappings = client("lambda", endpoint)
+    found = mappings.list_event_source_mappings(FunctionName=f"{function}:live")
+    [source] = found["EventSourceMappings"]
+    limit = int(source["ScalingConfig"]["MaximumConcurrency"])
+    mappings.update_event_source_mapping(
+        UUID=source["UUID"], ScalingConfig={"MaximumConcurrency": limit}
+    )
+
+
 def sign_in(endpoint: str, outputs: Mapping[str, str]) -> dict[str, User]:
     """Users of the stack's own pool with tokens that it issued; none when the issuer is another."""
     if "UserPoolId" not in outputs:

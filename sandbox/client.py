@@ -214,7 +214,8 @@ class Client:
 
     def sweep(self) -> dict[str, int]:
         """Run the function that the schedule runs every minute. Returns its result."""
-        response = self._lambda.invoke(FunctionName=self.stack["functions"]["expire"])
+        name = self.stack["functions"]["expire"]
+        response = self._lambda.invoke(FunctionName=name, Qualifier="live")
         with response["Payload"] as payload:
             result = json.loads(payload.read())
         if "FunctionError" in response:
@@ -347,7 +348,7 @@ class Client:
 
     def _variables(self, function: str) -> dict[str, str]:
         name = self.stack["functions"][function]
-        configuration = self._lambda.get_function_configuration(FunctionName=name)
+        configuration = self._lambda.get_function_configuration(FunctionName=name, Qualifier="live")
         return dict(configuration["Environment"]["Variables"])
 
     def logged(self, words: str = "", function: str = "") -> Iterator[tuple[str, str]]:

@@ -36,6 +36,7 @@ from sandbox.aws import (
     allow_batches,
     allow_origins,
     client,
+    limit_workers,
     receive_events,
     sign_in,
 )
@@ -297,6 +298,7 @@ class Stack:
             },
             users=sign_in(endpoint, outputs),
         )
+        limit_workers(endpoint, description["functions"]["reconcile"])
         if self.enforce_permissions:
             allow_batches(endpoint, description["functions"]["expire"])
         _write_private(self.state_dir / "stack.json", json.dumps(description, indent=2) + "\n")

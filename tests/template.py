@@ -1,5 +1,6 @@
 """template.yaml with its loops expanded and its mappings looked up."""
 
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from samcli.lib.cfn_language_extensions.models import TemplateProcessingContext
 from samcli.lib.cfn_language_extensions.processors import ForEachProcessor
 from samcli.yamlhelper import yaml_parse
+from samtranslator.translator.transform import transform
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,6 +19,27 @@ def template() -> dict[str, Any]:
     ForEachProcessor().process_template(context)
     expanded: dict[str, Any] = _resolved(context.fragment, context.fragment["Mappings"])
     return expanded
+
+
+def transformed(**parameters: str) -> dict[str, dict[str, Any]]:
+    """The resources that SAM makes of the template with these parameters, by logical id."""
+    source = deepcopy(template())
+    source["Transform"] = "AWS::Serverless-2016-10-31"
+    for name, resource in source["Resources"].items():
+        if resource["Type"].startswith("AWS::Serverless::"):
+            uri = "ContentUri" if name == "SharedLayer" else "CodeUri"
+            resource["Properties"][uri] = f"s3://bucket/{name}"
+            # The rest is a path that only `sam build` knows.
+            resource.pop("Metadata", None)
+    made: dict[str, dict[str, Any]] = transform(source, parameters, NoPolicies())["Resources"]
+    return made
+
+
+class NoPolicies:
+    """Looks up no names of AWS's managed policies."""
+
+    def load(self) -> dict[str, str]:
+        return {}
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
@@ -51,7 +74,7 @@ def _resolved(node: Any, mappings: dict[str, Any]) -> Any:
     match node:
         case {"Fn::Sub": str(text)} if "${" not in text:
             return text
-        case {"Fn::FindInMap": [name, key, field]}:
+        case {"Fn::FindInMap": [str(name), str(key), str(field)]}:
             return mappings[name][key][field]
         case dict():
             return {key: _resolved(value, mappings) for key, value in node.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.environment import PUBLISHER, SETTINGS
-from tests.template import attribute, permissions, resources, template
+from tests.template import attribute, permissions, resources, template, transformed
 
 RESOURCES: dict[str, Any] = template()["Resources"]
 PARAMETERS: dict[str, Any] = template()["Parameters"]
@@ -63,7 +63,12 @@ FACTS: dict[str, Any] = {
     "Table PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
     "Table SSESpecification": {"SSEEnabled": True},
     "Table DeletionProtectionEnabled": {"Fn::If": ["Protected", True, False]},
+    "Table DeletionPolicy": "RetainExceptOnCreate",
     "Table UpdateReplacePolicy": "Retain",
+    "UserPool DeletionPolicy": "RetainExceptOnCreate",
+    "UserPool UpdateReplacePolicy": "Retain",
+    "ProviderSecret DeletionPolicy": "RetainExceptOnCreate",
+    "ProviderSecret UpdateReplacePolicy": "Retain",
     "DeletionProtection Default": "true",
     "Table GlobalSecondaryIndexes 0 Projection": {
         "ProjectionType": "INCLUDE",
@@ -119,20 +124,61 @@ def test_every_route_leads_to_its_function_behind_its_guard() -> None:
     routes: dict[str, list[str]] = {}
     for route in resources("AWS::ApiGatewayV2::Route").values():
         integration = route["Target"]["Fn::Sub"].removeprefix("integrations/${").removesuffix("}")
-        function, _ = RESOURCES[integration]["Properties"]["IntegrationUri"]["Fn::GetAtt"]
-        routes.setdefault(function.removesuffix("Function"), []).append(route["RouteKey"])
+        function = called_by(RESOURCES[integration]["Properties"]["IntegrationUri"])
+        routes.setdefault(function, []).append(route["RouteKey"])
         guard = (route["AuthorizationType"], route.get("AuthorizerId"))
         assert guard == (("NONE", None) if route["RouteKey"] in PUBLIC else JWT)
     assert {function: sorted(keys) for function, keys in routes.items()} == ROUTES
     callers = resources("AWS::Lambda::Permission").values()
-    called = {caller["FunctionName"]["Ref"] for caller in callers}
-    assert called == {f"{function}Function" for function in ROUTES}
+    assert {called_by(caller["FunctionName"]) for caller in callers} == ROUTES.keys()
     assert all(each["SourceArn"]["Fn::Sub"].endswith(":${Api}/*") for each in callers)
+
+
+def called_by(caller: dict[str, str]) -> str:
+    """The function whose alias `live` is called; nothing may call a function without it."""
+    return caller["Ref"].removesuffix("Function.Alias")
+
+
+def test_queue_and_stream_call_the_alias_of_their_function() -> None:
+    sources = resources("AWS::Lambda::EventSourceMapping")
+    called = {name: called_by(source["FunctionName"]) for name, source in sources.items()}
+    assert called == {"ReconcileQueueSource": "Reconcile", "TableStreamSource": "Publish"}
+    assert GLOBALS["AutoPublishAlias"] == "live"
+
+
+def test_change_of_template_layer_or_parameter_publishes_a_version_of_each_function() -> None:
+    for function in FUNCTIONS.values():
+        assert function["AutoPublishAliasAllProperties"] is True
+        assert function["VersionDescription"] == {"Fn::Sub": "settings ${Settings}"}
+    settings = RESOURCES["Settings"]["Properties"]["Content"]["Fn::Sub"]
+    assert {"${SharedLayer}", "${Architecture}"} <= set(settings.split())
+    lines = dict(line.split(" ", 1) for line in settings.splitlines())
+    for name, value in VARIABLES.items():
+        used = re.findall(r"(?:'(?:Ref|Fn::GetAtt)': \[?'|\$\{)(\w+)(?!:)\b", str(value))
+        assert set(used) == set(re.findall(r"\$\{(\w+)", lines.get(name, ""))), name
+
+
+def test_deployment_is_gradual_and_rolls_back_on_alarms_only_when_asked() -> None:
+    at_once, gradual = transformed(), transformed(TrafficShift="Linear10PercentEvery1Minute")
+    assert not [each for each in at_once.values() if "CodeDeploy" in str(each)]
+    groups = [e for e in gradual.values() if e["Type"] == "AWS::CodeDeploy::DeploymentGroup"]
+    assert len(groups) == len(FUNCTIONS)
+    for each in (group["Properties"] for group in groups):
+        assert "DEPLOYMENT_STOP_ON_ALARM" in each["AutoRollbackConfiguration"]["Events"]
+        watched = {alarm["Name"]["Ref"] for alarm in each["AlarmConfiguration"]["Alarms"]}
+        errors = {name.replace("Function", "ErrorsAlarm") for name in FUNCTIONS}
+        assert watched == errors | {"ApiErrorsAlarm"}
+        # The most that CodeDeploy takes.
+        assert len(watched) <= 10
+    aliases = [each for each in gradual.values() if each["Type"] == "AWS::Lambda::Alias"]
+    assert all("CodeDeployLambdaAliasUpdate" in alias["UpdatePolicy"] for alias in aliases)
+    assert len(aliases) == len(FUNCTIONS)
 
 
 def test_timeouts_fit_together() -> None:
     timeouts = {name: each.get("Timeout", GLOBALS["Timeout"]) for name, each in FUNCTIONS.items()}
-    assert all(timeouts[f"{function}Function"] < 30 for function in ROUTES)
+    # API Gateway waits for 30 seconds, cold start included.
+    assert all(timeouts[f"{function}Function"] <= 27 for function in ROUTES)
     (sweep,) = FUNCTIONS["ExpireFunction"]["Events"].values()
     assert sweep["Properties"]["ScheduleExpression"] == "rate(1 minute)"
     assert timeouts["ExpireFunction"] < 60

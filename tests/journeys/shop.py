@@ -116,13 +116,17 @@ class DeployedShop(Client):
         """A function with another configuration; its processes start anew."""
         name = self.stack["functions"][function]
         before = self._lambda.get_function_configuration(FunctionName=name)
-        self._lambda.update_function_configuration(FunctionName=name, **configuration)
+        self._publish(name, **configuration)
         try:
             yield
         finally:
-            self._lambda.update_function_configuration(
-                FunctionName=name, **{setting: before[setting] for setting in configuration}
-            )
+            self._publish(name, **{setting: before[setting] for setting in configuration})
+
+    def _publish(self, name: str, **configuration: Any) -> None:
+        """A version of a function with this configuration, to which all requests go."""
+        self._lambda.update_function_configuration(FunctionName=name, **configuration)
+        version = self._lambda.publish_version(FunctionName=name)["Version"]
+        self._lambda.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
 
     @contextmanager
     def with_environment(self, function: str, **variables: str) -> Iterator[None]:

@@ -18,7 +18,8 @@ def test_schedule_runs_the_sweep_every_minute(shop: DeployedShop) -> None:
     schedule = shop.schedule
     assert schedule["State"] == "ENABLED"
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
-    assert schedule["Target"]["Arn"].endswith(f":function:{shop.stack['functions']['expire']}")
+    name = shop.stack["functions"]["expire"]
+    assert schedule["Target"]["Arn"].endswith(f":function:{name}:live")
 
 
 def listed(shop: DeployedShop, status: str) -> set[str]:

@@ -464,8 +464,12 @@ class TestStack:
                 output = {"OutputKey": "ReconcileFunctionName", "OutputValue": f"{StackName}-r"}
                 return {"Stacks": [{"Outputs": [output]}]}
 
-            def get_function_configuration(self, FunctionName: str) -> dict[str, Any]:  # noqa: N803
-                assert FunctionName == "shop-2-r"
+            def get_function_configuration(
+                self,
+                FunctionName: str,  # noqa: N803
+                Qualifier: str,  # noqa: N803
+            ) -> dict[str, Any]:
+                assert (FunctionName, Qualifier) == ("shop-2-r", "live")
                 return {"Environment": {"Variables": SETTINGS | {"SHOP_NAME": "Deployed"}}}
 
             def get_caller_identity(self) -> dict[str, str]:

@@ -185,13 +185,14 @@ def test_functions_work_with_the_permissions_of_the_template_and_not_without(
         # An event that is not published is soon overdue, so that the sweep writes too.
         functions = stack.client("lambda")
         [source] = functions.list_event_source_mappings(
-            FunctionName=described["functions"]["publish"]
+            FunctionName=described["functions"]["publish"] + ":live"
         )["EventSourceMappings"]
         functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
         post(orders, token, ORDER)
 
         def sweep() -> Any:
-            swept = functions.invoke(FunctionName=described["functions"]["expire"])
+            name = described["functions"]["expire"]
+            swept = functions.invoke(FunctionName=name, Qualifier="live")
             with swept["Payload"] as payload:
                 body = json.load(payload)
             assert "FunctionError" not in swept, body
@@ -214,7 +215,7 @@ def configuration(stack: Stack, function: str) -> dict[str, Any]:
     assert stack.description
     name = stack.description["functions"][function]
     configured: dict[str, Any] = stack.client("lambda").get_function_configuration(
-        FunctionName=name
+        FunctionName=name, Qualifier="live"
     )
     return configured
 

@@ -703,8 +703,16 @@ BUGS = [
         "API Gateway gives up before the function can say why",
         "6",
         TEMPLATE,
-        "    Timeout: 29\n",
+        "    Timeout: 27\n",
         "    Timeout: 60\n",
+        IN_TEMPLATE,
+    ),
+    Bug(
+        "the new value of a parameter does not reach the functions",
+        "serverless-application-model #3820",
+        TEMPLATE,
+        "        LEASE_SECONDS ${LeaseSeconds}\n",
+        "",
         IN_TEMPLATE,
     ),
 ]
