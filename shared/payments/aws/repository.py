@@ -19,15 +19,19 @@ from payments.aws.items import (
     CATALOGUE_LIST,
     EMPTY_PRODUCT,
     ORDER_SK,
+    REVIEW_LIST,
     STOCK_PREFIX,
+    UNANSWERED_LIST,
     EventKey,
     Product,
     aggregate_in,
+    day_list,
     deserialize,
     due_shards,
     event_item,
     event_key,
     event_of,
+    given_back_list,
     item_of,
     order_key,
     order_of,
@@ -227,13 +231,22 @@ class Repository:
             ConditionExpression="attribute_exists(due_shard)",
         )
 
-    def listed(self, list_key: str, limit: int | None = None) -> Iterator[Listed]:
-        """The entries of a list, newest first. Eventually consistent."""
+    def listed(
+        self, list_key: str, limit: int | None = None, between: tuple[int, int] | None = None
+    ) -> Iterator[Listed]:
+        """The entries of a list, newest first. Eventually consistent.
+
+        `between`: only those of these times, the second one excluded.
+        """
+        condition, values = "list_key = :list", {":list": list_key}
+        if between is not None:
+            condition += " AND list_at BETWEEN :first AND :last"
+            values |= {":first": f"{between[0]:012d}", ":last": f"{between[1] - 1:012d}"}
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="lists",
-            KeyConditionExpression="list_key = :list",
-            ExpressionAttributeValues={":list": serialize(list_key)},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues={name: serialize(value) for name, value in values.items()},
             ScanIndexForward=False,
             PaginationConfig={"MaxItems": limit} if limit else {},
         )
@@ -241,6 +254,45 @@ class Repository:
             for item in map(plain, page["Items"]):
                 kind, _, name = item["sk"].partition("#")
                 yield Listed(item["pk"].partition("#")[2], kind, name)
+
+    def paid_between(self, first: int, end: int) -> Iterator[Listed]:
+        """Payments that were paid from `first` until before `end`, those in manual review too.
+
+        A payment stands in one list, so that one in review or unanswered is not in its day's;
+        theirs hold refunds besides. Eventually consistent.
+        """
+        for list_key in (*_days(day_list, first, end), REVIEW_LIST, UNANSWERED_LIST):
+            for entry in self.listed(list_key, between=(first, end)):
+                if entry.kind == "PAYMENT":
+                    yield entry
+
+    def given_back_between(self, first: int, end: int) -> Iterator[EventKey]:
+        """Events by which money went back. Eventually consistent."""
+        for list_key in _days(given_back_list, first, end):
+            for entry in self.listed(list_key, between=(first, end)):
+                yield EventKey(entry.order_id, int(entry.name))
+
+    def search(self, text: str) -> Iterator[str]:
+        """Ids of orders with this text in an id or reference. Reads the whole table."""
+        seen = ""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="begins_with(pk, :order) AND NOT begins_with(sk, :event) AND ("
+            "contains(pk, :text) OR contains(tx_ref, :text) OR contains(refund_id, :text)"
+            " OR contains(provider_reference, :text) OR contains(provider_refund_id, :text))",
+            ExpressionAttributeValues={
+                ":order": serialize("ORDER#"),
+                ":event": serialize("EVENT#"),
+                ":text": serialize(text),
+            },
+            ProjectionExpression="pk",
+        )
+        for page in pages:
+            for item in page["Items"]:
+                order_id = item["pk"]["S"].removeprefix("ORDER#")
+                if order_id != seen:
+                    yield order_id
+                seen = order_id
 
     def find_by_provider_reference(self, reference: str) -> Iterator[str]:
         """Ids of orders with a payment or refund of this Chapa reference. Reads the whole table."""
@@ -479,6 +531,15 @@ class Repository:
                 self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS * 2 ** (number - 1)))  # noqa: S311
             yield
         raise Busy(why_not, retry_after=1)
+
+
+DAY_SECONDS = 86_400
+
+
+def _days(list_of: Callable[[int], str], first: int, end: int) -> list[str]:
+    """The lists of the UTC days that a time touches."""
+    start = first - first % DAY_SECONDS
+    return [list_of(at) for at in range(start, end, DAY_SECONDS)]
 
 
 def _may_come_from(old: Order | Payment | Refund, new: Order | Payment | Refund) -> list[str]:
