@@ -9,6 +9,7 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from operators import books, catalogue, health, orders, refunds
+from operators.catalogue_file import CatalogueFileError
 from operators.cli import COULD_NOT_ASK, REFUSED, NotConfirmedError, app, hoisted, note
 from operators.stack import StackError, what_to_do
 from payments.errors import ConfigurationError, PaymentsError
@@ -28,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         members = ", ".join(f"{name}: {value}" for name, value in error.members.items())
         note(f"{error.detail} {members}".strip())
         return COULD_NOT_ASK if error.retry_after is not None else REFUSED
+    except CatalogueFileError as error:
+        note("\n".join([*error.sentences, "Nothing was written. Correct the file and try again."]))
+        return REFUSED
     except NotConfirmedError as error:
         note(str(error))
         return REFUSED

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import batched
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -358,6 +358,25 @@ class Repository:
             ) from None
         return self.products([sku])[sku]
 
+    def write_product(self, before: Product | None, after: Product) -> None:
+        """Make a product, or change what is not stock of one that is still as it was read.
+
+        Raises Stale when it is not.
+        """
+        key = stock_key(after.sku)
+        shown = {"sku": after.sku, "list_key": CATALOGUE_LIST, "list_at": after.sku}
+        if before is None:
+            try:
+                self._client.put_item(**self._put(key, asdict(after) | shown)["Put"])
+            except self._client.exceptions.ConditionalCheckFailedException:
+                raise Stale from None
+            return
+        known = {name: [value] for name, value in _not_stock(before).items()}
+        update = self._update(key, {}, _not_stock(after) | shown, known)["Update"]
+        del update["TableName"], update["Key"]
+        if not self._update_if(key, **update):
+            raise Stale
+
     def _update_if(self, key: dict[str, Any], **update: Any) -> bool:
         """Whether the update's condition held, and no transaction was at the item."""
         try:
@@ -540,6 +559,16 @@ def _days(list_of: Callable[[int], str], first: int, end: int) -> list[str]:
     """The lists of the UTC days that a time touches."""
     start = first - first % DAY_SECONDS
     return [list_of(at) for at in range(start, end, DAY_SECONDS)]
+
+
+def _not_stock(product: Product) -> dict[str, Any]:
+    """What changes without a change of stock."""
+    return {
+        "name": product.name,
+        "unit_price": product.unit_price,
+        "currency": product.currency,
+        "for_sale": product.for_sale,
+    }
 
 
 def _may_come_from(old: Order | Payment | Refund, new: Order | Payment | Refund) -> list[str]:
