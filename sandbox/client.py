@@ -367,7 +367,7 @@ class Client:
     def operate(self, *arguments: str) -> tuple[int, Any, str]:
         """Run the operators' tool on this stack: exit code, JSON document and error text."""
         done = subprocess.run(
-            [str(ROOT / "operate"), *arguments, "--json"],
+            [str(ROOT / "operate"), *arguments, "--json", "--yes"],
             env={
                 **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
                 **CREDENTIALS,

@@ -17,7 +17,7 @@ from tests.contract import document, operations, problem_codes
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
-PAGES += ["docs/architecture.md", "docs/deploy.md", "docs/operate.md"]
+PAGES += ["docs/architecture.md", "docs/deploy.md", "docs/operate.md", "docs/operators.md"]
 ROUTES = re.compile(r"(<!-- routes: .*? -->\n)(.*)(<!-- end of routes -->)", re.DOTALL)
 ACCESS = {"token": "JWT", "signature": "HMAC signature"}
 

@@ -1,67 +1,34 @@
 """Every command of the operators' tool, in process on the shop's backend."""
 
-import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+    UnauthorizedSSOTokenError,
+)
+from moto import mock_aws
 
-import operators.__main__ as tool
 import operators.stack
-from operators.stack import Stack
+from operators import cli
+from operators.orders import LISTS, Status
+from operators.stack import NEEDED, Stack, StackError, what_to_do
 from payments.domain.states import OrderStatus, PaymentStatus, RefundStatus
 from payments.errors import Busy, ConfigurationError
 from payments.usecases.backend import Backend
 from tests.environment import SETTINGS
+from tests.operators.tool import ALMAZ, Run
 from tests.shop import API_KEYS, Shop
-
-ALMAZ = "arn:aws:iam::123456789012:user/almaz"
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        """The one JSON document on standard output."""
-        return json.loads(self.out)
-
-
-type Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(
-    shop: Shop,
-    log: StringIO,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
-    def stack(name: str) -> Stack:
-        on_the_shop = Stack(name)
-        vars(on_the_shop).update(
-            backend=shop.backend,
-            identity=ALMAZ,
-            outputs={"DeadLetterQueueUrl": "dead", "QueueUrl": "alive", "TableName": "payments"},
-        )
-        return on_the_shop
-
-    monkeypatch.setattr(tool, "Stack", stack)
-
-    def run(*argv: object) -> Result:
-        capsys.readouterr()
-        code = tool.main([str(word) for word in argv])
-        return Result(code, *capsys.readouterr())
-
-    return run
 
 
 def reviewed(shop: Shop) -> tuple[str, str]:
@@ -94,7 +61,7 @@ def test_common_options_may_stand_anywhere(shop: Shop, run: Run, words: str) -> 
     order_id = str(shop.order().body["order_id"])
     shown = run(*words.replace("ID", order_id).split())
     assert (shown.code, shown.data["order_id"], shown.err) == (0, order_id, "")
-    assert tool.Session.stack.name == ("shop-2" if "shop-2" in words else "chapa-payments")
+    assert cli.Session.stack.name == ("shop-2" if "shop-2" in words else "chapa-payments")
 
 
 WRONG_ARGUMENTS = [
@@ -105,6 +72,12 @@ WRONG_ARGUMENTS = [
     "show a --stack",
     "list",
     "list --status nonsense",
+    "list --status paid",
+    "list --day 2026-02-30",
+    "list --day 2026-11-22 --zone Mars",
+    "events",
+    "payments",
+    "payments --day yesterday",
     "list --status due --limit 0",
     "check",
     "resolve TX",
@@ -190,6 +163,26 @@ def test_command_that_could_not_ask_ends_with_two(
     assert result.err.count("\n") == 1
 
 
+def aws_error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code}}, "DescribeStacks")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (NoCredentialsError(), "aws sso login"),
+        (NoRegionError(), "Set AWS_REGION"),
+        (ProfileNotFound(profile="x"), "list-profiles"),
+        (UnauthorizedSSOTokenError(), "Sign in again"),
+        (aws_error("ExpiredToken"), "Sign in again"),
+        (aws_error("AccessDenied"), "may not DescribeStacks"),
+        (EndpointConnectionError(endpoint_url="https://x"), "check the network"),
+    ],
+)
+def test_sentence_about_an_aws_error_says_what_to_do(error: Exception, advice: str) -> None:
+    assert advice in what_to_do(error)
+
+
 def test_show_finds_an_order_by_every_name(shop: Shop, run: Run) -> None:
     order_id, tx_ref = shop.paid()
     refund_id = run("refund", tx_ref, "--key", "T-1", "--amount", "1", "--json").data["refund_id"]
@@ -224,7 +217,7 @@ def test_list_shows_what_is_in_review_owed_unanswered_or_due(shop: Shop, run: Ru
         assert result.code == 0
         return list(result.data)
 
-    assert [listed(status.value) for status in tool.Status] == [[], [], [], []]
+    assert [listed(status.value) for status in (*LISTS, Status.DUE)] == [[], [], [], []]
     in_review, tx_ref = reviewed(shop)
     assert [(row["order_id"], row["tx_ref"]) for row in listed("review")] == [(in_review, tx_ref)]
     assert listed("review")[0]["reason"].startswith("not as requested")
@@ -237,6 +230,64 @@ def test_list_shows_what_is_in_review_owed_unanswered_or_due(shop: Shop, run: Ru
     shop.clock.advance(3600)
     assert {row["order_id"] for row in listed("due")} == {in_review, owing}
     assert len(listed("due", "--limit", "1")) == 1
+
+
+def test_filters_of_a_list_narrow_it(shop: Shop, run: Run) -> None:
+    paid, tx_ref = shop.paid()
+    pending = str(shop.order({"MUG": 1}).body["order_id"])
+    shop.order({"LAST": 1}, user="sara")
+
+    def listed(*words: str) -> list[str]:
+        return [row["order_id"] for row in run("list", *words, "--json").data]
+
+    assert set(listed("--customer", "abebe")) == {paid, pending}
+    assert listed("--customer", "abebe", "--status", "pending") == [pending]
+    assert listed("--customer", "abebe", "--day", "2026-11-22") == [paid]
+    assert listed("--day", "2026-11-22", "--status", "refunded") == []
+    assert listed("--customer", "nobody") == []
+    chapa_reference = str(shop.payment(tx_ref).provider_reference)
+    for text in (paid, paid[3:9], tx_ref, tx_ref[12:], chapa_reference, chapa_reference[2:]):
+        assert listed(text) == [paid]
+    assert listed(tx_ref, "--customer", "sara") == []
+    limited = run("list", "--customer", "abebe", "--limit", "1", "--json")
+    assert (len(limited.data), "Only the first 1" in limited.err) == (1, True)
+
+
+def test_timeline_says_when_and_after_how_long(shop: Shop, run: Run) -> None:
+    order_id, tx_ref = shop.begun()
+    shop.clock.advance(3 * 86_400 + 3600)
+    shop.control.pay(tx_ref, webhook=False, late=True)
+    shop.notify(tx_ref)
+    rows = run("events", tx_ref, "--json").data
+    assert [row["event"] for row in rows] == shop.event_names(order_id)
+    assert (rows[0]["at"], rows[0]["after"]) == ("2026-11-22T09:00:00Z", "0 s")
+    assert (rows[-1]["at"], rows[-1]["after"]) == ("2026-11-25T10:00:00Z", "3 d 1 h")
+
+
+def test_records_that_do_not_fit_are_shown_one_below_the_other(
+    shop: Shop, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    _, tx_ref = reviewed(shop)
+    assert f"tx_ref: {tx_ref}\n" in run("list", "--status", "review").out
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"), [("y\n", 0), ("yes\n", 0), ("n\n", 1), ("\n", 1), ("", 1), (None, 1)]
+)
+def test_money_moves_only_after_a_yes(
+    shop: Shop, run: Run, monkeypatch: pytest.MonkeyPatch, typed: str | None, code: int
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return typed is not None
+
+    order_id, tx_ref = shop.paid()
+    monkeypatch.setattr("sys.stdin", Terminal(typed or ""))
+    asked = run("refund", tx_ref, "--key", "T-1", yes=False)
+    assert (asked.code, len(shop.aggregate(order_id).refunds)) == (code, 1 - code)
+    assert "will be paid back to the customer." in asked.err
+    assert ("--yes" in asked.err) is (typed is None)
 
 
 class TestCheck:
@@ -381,7 +432,7 @@ def test_redrive_sends_every_dead_letter_before_it_deletes_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sqs = FakeSqs()
-    monkeypatch.setattr("operators.__main__.boto3.client", lambda _: sqs)
+    monkeypatch.setattr("operators.health.boto3.client", lambda _: sqs)
     assert run("redrive", "--json").data == {"redriven": 12}
     expected = [(queue, str(n)) for n in range(12) for queue in ("alive", "dead")]
     assert sqs.calls == expected
@@ -461,8 +512,9 @@ class TestStack:
     ) -> None:
         class Aws:
             def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
-                output = {"OutputKey": "ReconcileFunctionName", "OutputValue": f"{StackName}-r"}
-                return {"Stacks": [{"Outputs": [output]}]}
+                outputs = dict.fromkeys(NEEDED, "x") | {"ReconcileFunctionName": f"{StackName}-r"}
+                pairs = [{"OutputKey": k, "OutputValue": v} for k, v in outputs.items()]
+                return {"Stacks": [{"Outputs": pairs}]}
 
             def get_function_configuration(
                 self,
@@ -482,6 +534,16 @@ class TestStack:
         assert Stack("shop-2").backend == "Deployed"  # type: ignore[comparison-overlap]
         assert Stack("shop-2").identity == ALMAZ
         assert shop.audit() == []
+
+
+@mock_aws
+def test_stack_that_is_missing_or_another_one_is_named() -> None:
+    with pytest.raises(StackError, match=r"no stack 'shop-3' in us-east-1 .*--stack"):
+        _ = Stack("shop-3").outputs
+    other = '{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}'
+    boto3.client("cloudformation").create_stack(StackName="other", TemplateBody=other)
+    with pytest.raises(StackError, match="no output DeadLetterQueueUrl"):
+        _ = Stack("other").outputs
 
 
 OPERATE = Path(__file__).parents[2] / "operate"

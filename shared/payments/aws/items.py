@@ -29,7 +29,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.comparison import Comparison
-from payments.domain.events import EVENTS, SoldLine, details
+from payments.domain.events import EVENTS, SoldLine, details, gives_back
 from payments.domain.money import CURRENCIES
 from payments.domain.records import Line, Order, Payment, Refund
 from payments.domain.states import (
@@ -117,6 +117,11 @@ def unnamed_list(at: int) -> str:
     return f"UNNAMED#{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
 
+def given_back_list(at: int) -> str:
+    """The events of a day, UTC, by which money went back."""
+    return f"GIVEN_BACK#{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
+
+
 REVIEW_LIST = "REVIEW"
 OWED_LIST = "OWED"
 UNANSWERED_LIST = "UNANSWERED"
@@ -172,7 +177,7 @@ def item_of(record: Order | Payment | Refund) -> dict[str, Any]:
 
 def event_item(order_id: str, number: int, event: Event, due_at: int) -> dict[str, Any]:
     """`due_at`: when it is overdue, as long as it is marked as not published."""
-    return {
+    item = {
         "name": event.name,
         "at": event.at,
         "details": details(event),
@@ -181,6 +186,9 @@ def event_item(order_id: str, number: int, event: Event, due_at: int) -> dict[st
         "due_shard": _due_shard("EVENTS", order_id),
         "due_at": due_at,
     }
+    if gives_back(event):
+        item |= {"list_key": given_back_list(event.at), "list_at": f"{event.at:012d}"}
+    return item
 
 
 def due_shards(prefix: str) -> list[str]:

@@ -20,17 +20,21 @@ from payments.aws.items import (
     CATALOGUE_LIST,
     EMPTY_PRODUCT,
     ORDER_SK,
+    REVIEW_LIST,
     STOCK_PREFIX,
+    UNANSWERED_LIST,
     EventKey,
     Product,
     aggregate_in,
     comparison_key,
     comparison_of,
+    day_list,
     deserialize,
     due_shards,
     event_item,
     event_key,
     event_of,
+    given_back_list,
     item_of,
     order_key,
     order_of,
@@ -268,15 +272,23 @@ class Repository:
         limit: int | None = None,
         *,
         after: Mapping[str, Any] | None = None,
+        between: tuple[int, int] | None = None,
         newest_first: bool = True,
     ) -> Iterator[Listed]:
-        """The entries of a list that follow the position `after`. Eventually consistent."""
+        """The entries of a list that follow the position `after`. Eventually consistent.
+
+        `between`: only those of these times, the second one excluded.
+        """
+        condition, values = "list_key = :list", {":list": list_key}
+        if between is not None:
+            condition += " AND list_at BETWEEN :first AND :last"
+            values |= {":first": f"{between[0]:012d}", ":last": f"{between[1] - 1:012d}"}
         more = {"ExclusiveStartKey": after} if after else {}
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="lists",
-            KeyConditionExpression="list_key = :list",
-            ExpressionAttributeValues={":list": serialize(list_key)},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=_serialized(values),
             ScanIndexForward=not newest_first,
             PaginationConfig={"MaxItems": limit, "PageSize": limit} if limit else {},
             **more,  # type: ignore[arg-type]
@@ -381,6 +393,45 @@ class Repository:
             raise Stale from None
         return saved
 
+    def paid_between(self, first: int, end: int) -> Iterator[Listed]:
+        """Payments that were paid from `first` until before `end`, those in manual review too.
+
+        A payment stands in one list, so that one in review or unanswered is not in its day's;
+        theirs hold refunds besides. Eventually consistent.
+        """
+        for list_key in (*_days(day_list, first, end), REVIEW_LIST, UNANSWERED_LIST):
+            for entry in self.listed(list_key, between=(first, end)):
+                if entry.kind == "PAYMENT":
+                    yield entry
+
+    def given_back_between(self, first: int, end: int) -> Iterator[EventKey]:
+        """Events by which money went back. Eventually consistent."""
+        for list_key in _days(given_back_list, first, end):
+            for entry in self.listed(list_key, between=(first, end)):
+                yield EventKey(entry.order_id, int(entry.name))
+
+    def search(self, text: str) -> Iterator[str]:
+        """Ids of orders with this text in an id or reference. Reads the whole table."""
+        seen = ""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="begins_with(pk, :order) AND NOT begins_with(sk, :event) AND ("
+            "contains(pk, :text) OR contains(tx_ref, :text) OR contains(refund_id, :text)"
+            " OR contains(provider_reference, :text) OR contains(provider_refund_id, :text))",
+            ExpressionAttributeValues={
+                ":order": serialize("ORDER#"),
+                ":event": serialize("EVENT#"),
+                ":text": serialize(text),
+            },
+            ProjectionExpression="pk",
+        )
+        for page in pages:
+            for item in page["Items"]:
+                order_id = item["pk"]["S"].removeprefix("ORDER#")
+                if order_id != seen:
+                    yield order_id
+                seen = order_id
+
     def find_by_provider_reference(self, reference: str) -> Iterator[str]:
         """Ids of orders with a payment or refund of this Chapa reference.
 
@@ -449,6 +500,25 @@ class Repository:
                 "The catalogue has no such product. Give --name and --price to add it.", skus=[sku]
             ) from None
         return self.products([sku])[sku]
+
+    def write_product(self, before: Product | None, after: Product) -> None:
+        """Make a product, or change what is not stock of one that is still as it was read.
+
+        Raises Stale when it is not.
+        """
+        key = stock_key(after.sku)
+        shown = {"sku": after.sku, "list_key": CATALOGUE_LIST, "list_at": after.sku}
+        if before is None:
+            try:
+                self._client.put_item(**self._put(key, asdict(after) | shown)["Put"])
+            except self._client.exceptions.ConditionalCheckFailedException:
+                raise Stale from None
+            return
+        known = {name: [value] for name, value in _not_stock(before).items()}
+        update = self._update(key, {}, _not_stock(after) | shown, known)["Update"]
+        del update["TableName"], update["Key"]
+        if not self._update_if(key, **update):
+            raise Stale
 
     def _update_if(self, key: dict[str, Any], **update: Any) -> bool:
         """Whether the update's condition held, and no transaction was at the item."""
@@ -644,6 +714,25 @@ def _payment_key(item: Mapping[str, Any]) -> PaymentKey | None:
     kind, _, name = item["sk"]["S"].partition("#")
     order_id = item["pk"]["S"].partition("#")[2]
     return PaymentKey(order_id, name) if kind == "PAYMENT" else None
+
+
+DAY_SECONDS = 86_400
+
+
+def _days(list_of: Callable[[int], str], first: int, end: int) -> list[str]:
+    """The lists of the UTC days that a time touches."""
+    start = first - first % DAY_SECONDS
+    return [list_of(at) for at in range(start, end, DAY_SECONDS)]
+
+
+def _not_stock(product: Product) -> dict[str, Any]:
+    """What changes without a change of stock."""
+    return {
+        "name": product.name,
+        "unit_price": product.unit_price,
+        "currency": product.currency,
+        "for_sale": product.for_sale,
+    }
 
 
 def _may_come_from(old: Order | Payment | Refund, new: Order | Payment | Refund) -> list[str]:

@@ -4,6 +4,7 @@ No decision depends on the words of a message but one: the reference that "has b
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, override
 
 from payments.chapa.calls import (
@@ -121,8 +122,9 @@ class ChapaV1(Calls):
             mode=mode and mode.lower(),
             provider_reference=text_of(data.get("reference")),
             status=word,
+            fee=parse_amount(data.get("charge")),
         )
-        if said is Said.PAID and None in vars(verification).values():
+        if said is Said.PAID and None in vars(replace(verification, fee=0)).values():
             logger.warning("verify says success without the facts", tx_ref=tx_ref)
             return Verification(Said.UNKNOWN)
         return verification

@@ -216,10 +216,14 @@ class ChapaV2(Calls):
             mode=mode.lower() if mode else self.mode,
             provider_reference=text_of(data.get("chapa_reference")) or payment.provider_reference,
             status=word,
+            fee=from_wire(data.get("service_fee")),
         )
         if said is not Said.PAID:
             return verification
-        if data.get("amount") is None or None in vars(replace(verification, amount=0)).values():
+        if (
+            data.get("amount") is None
+            or None in vars(replace(verification, amount=0, fee=0)).values()
+        ):
             logger.warning("verify says success without the facts", tx_ref=tx_ref)
             return Verification(Said.UNKNOWN)
         if verification.amount is None:

@@ -30,6 +30,8 @@ class Verification:
     provider_reference: str | None = None
     status: str | None = None
     """The provider's own word, for logs."""
+    fee: int | None = None
+    """What the provider keeps of the payment."""
 
 
 @dataclass(frozen=True)

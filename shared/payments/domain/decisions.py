@@ -349,6 +349,7 @@ def _paid(
         provider_reference=answer.provider_reference or payment.provider_reference,
         paid_amount=payment.paid_amount if counted else answer.amount,
         paid_currency=answer.currency,
+        fee=payment.fee if answer.fee is None else answer.fee,
         paid_at=payment.paid_at or now,
         lease_until=0,
     )

@@ -293,6 +293,18 @@ def _kinds(base: type[Event]) -> Iterator[type[Event]]:
 EVENTS: Mapping[str, type[Event]] = {kind.name: kind for kind in _kinds(Event)}
 
 
+def gives_back(event: Event) -> bool:
+    """Whether money went back to the customer by this event, and by no other one."""
+    match event:
+        case RefundCompleted() | PaymentReversed():
+            return True
+        case PaymentRefunded():
+            # Our refunds have events of their own.
+            return event.refunded_by == "provider"
+        case _:
+            return False
+
+
 def details(event: Event) -> dict[str, object]:
     """What an event carries, but for its time."""
     return {name: value for name, value in asdict(event).items() if name != "at"}

@@ -68,6 +68,8 @@ class Payment:
     paid_amount: int | None = None
     """What the provider says was paid."""
     paid_currency: str | None = None
+    fee: int | None = None
+    """The provider's fee, in `paid_currency`; None when the provider did not say."""
     paid_at: int | None = None
     """When we first knew that it was paid."""
     reason: str | None = None

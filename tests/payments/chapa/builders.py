@@ -54,7 +54,7 @@ ROUTES = {
     "verify_refund": ("GET", "refund/R1/verify"),
 }
 
-PAID = Verification(Said.PAID, TX_REF, 150_050, "ETB", "test", "APezQ1KKswbb", "success")
+PAID = Verification(Said.PAID, TX_REF, 150_050, "ETB", "test", "APezQ1KKswbb", "success", 5_252)
 NOT_PAID = Verification(Said.NOT_PAID, status="not paid yet")
 UNKNOWN = Verification(Said.UNKNOWN)
 

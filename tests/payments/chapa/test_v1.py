@@ -201,6 +201,8 @@ OUTCOMES: list[Outcome] = [
     ),
     *(("verify", 200, details(mode=mode), PAID) for mode in ("TEST", "Test ")),
     *(("verify", 200, details(currency=currency), PAID) for currency in ("etb", "Etb\t")),
+    *(("verify", 200, details(charge=c), replace(PAID, fee=None)) for c in (None, "?", -1)),
+    ("verify", 200, details(charge="1,250.50"), replace(PAID, fee=125_050)),
     ("verify", 200, details(reference=4711), replace(PAID, provider_reference="4711")),
     *(("verify", 200, details(amount=a), replace(PAID, amount=AMOUNTS[a])) for a in AMOUNTS),
     *statuses(Said.PAID, "Success ", "SUCCESS\t"),

@@ -71,7 +71,7 @@ DETAILS = {
     "created_at": "2026-11-22T09:00:00Z",
     "updated_at": "2026-11-22T09:05:00Z",
 }
-PAID = Verification(Said.PAID, TX_REF, 150_050, "ETB", "test", REFERENCE, "success")
+PAID = Verification(Said.PAID, TX_REF, 150_050, "ETB", "test", REFERENCE, "success", 5_252)
 NOT_PAID = Verification(Said.NOT_PAID, status="not known to Chapa")
 PENDING = replace(PAID, said=Said.PENDING, status="pending")
 
@@ -526,6 +526,7 @@ def test_success_without_the_facts_is_unknown(net: NetV2, api: ApiV2, fact: str)
         ({"mode": "test"}, PAID),
         ({"mode": "LIVE"}, replace(PAID, mode="live")),
         ({"currency": "etb"}, PAID),
+        ({"service_fee": None}, replace(PAID, fee=None)),
         ({"chapa_reference": "CHAPA1"}, replace(PAID, provider_reference="CHAPA1")),
         ({"chapa_reference": None}, PAID),
         ({"merchant_reference": None, "merchant_referece": TX_REF}, PAID),
