@@ -1,8 +1,9 @@
 """Which calls to AWS a function can make, read from its source.
 
 From the function's module on, whatever reached code names is reached as well. Which class a method
-belongs to is known from `self` and from the types of fields; otherwise a method of that name is
-reached in every class that reached code names. There may be a call too many, but none is missing.
+belongs to is known from `self` and from the types of fields and arguments; otherwise a method of
+that name is reached in every class that reached code names. There may be a call too many, but none
+is missing.
 """
 
 import ast
@@ -66,8 +67,25 @@ def classes() -> dict[str, tuple[Module, ast.ClassDef]]:
 
 
 @cache
+def exact() -> set[str]:
+    """Classes that no other class implements or inherits from."""
+    bases = {
+        base.id
+        for _, each in classes().values()
+        for base in each.bases
+        if isinstance(base, ast.Name)
+    }
+    protocols = {
+        name
+        for name, (_, each) in classes().items()
+        if any(isinstance(base, ast.Name) and base.id == "Protocol" for base in each.bases)
+    }
+    return classes().keys() - bases - protocols
+
+
+@cache
 def fields() -> dict[str, str]:
-    """The class of each field of a class whose type is a class of the package, by its name."""
+    """The class of each field of a class whose type is known exactly, by its name."""
     return {
         node.target.id: node.annotation.id
         for _, each in classes().values()
@@ -75,7 +93,7 @@ def fields() -> dict[str, str]:
         if isinstance(node, ast.AnnAssign)
         and isinstance(node.target, ast.Name)
         and isinstance(node.annotation, ast.Name)
-        and node.annotation.id in classes()
+        and node.annotation.id in exact()
     }
 
 
@@ -108,6 +126,7 @@ class Reach:
             return
         self._done.add(piece)
         self.calls |= set(_calls_in(piece, owner))
+        arguments = _arguments(piece)
         for node in ast.walk(piece):
             match node:
                 case ast.Name(id=name):
@@ -118,6 +137,9 @@ class Reach:
                     self._method(owner, name)
                 case ast.Attribute(value=ast.Name(id=left), attr=name) if _module(module, left):
                     self._name(_module(module, left), name)
+                case ast.Attribute(value=ast.Name(id=left), attr=name) if left in arguments:
+                    for owning in arguments[left]:
+                        self._method(owning, name)
                 case ast.Attribute(value=ast.Attribute(attr=left), attr=name) if left in fields():
                     self._method(fields()[left], name)
                 case ast.Attribute(attr=name):
@@ -162,6 +184,16 @@ class Reach:
 def _module(module: Module, name: str) -> Module | None:
     """The module that this name stands for."""
     return modules().get(".".join(module.imports.get(name, ())))
+
+
+def _arguments(piece: ast.AST) -> dict[str, set[str]]:
+    """The classes of each argument whose type is known exactly."""
+    found = {}
+    for node in ast.walk(piece):
+        if isinstance(node, ast.arg) and node.annotation:
+            names = {each.id for each in ast.walk(node.annotation) if isinstance(each, ast.Name)}
+            found[node.arg] = names & classes().keys()
+    return {name: types for name, types in found.items() if types and types <= exact()}
 
 
 def _calls_in(piece: ast.AST, owner: str) -> Iterator[str]:
