@@ -39,6 +39,14 @@ ALLOWED = {
     "Webhook": [ORDERS, KEY, SEND],
     "Expire": ["dynamodb: Query on ${Table.Arn}/index/due", MARK, SEND],
     "Reconcile": [ORDERS, KEY, RECEIVE],
+    "Compare": [
+        ORDERS,
+        KEY,
+        "dynamodb: BatchGetItem GetItem on Table.Arn",
+        "dynamodb: Query on ${Table.Arn}/index/lists",
+        "dynamodb: Query on ${Table.Arn}/index/references",
+        SEND,
+    ],
     "Publish": [STREAM, PUT, MARK, "sqs: SendMessage on UnpublishedQueue.Arn"],
 }
 ROUTES = {
@@ -49,7 +57,14 @@ ROUTES = {
 }
 PUBLIC = {"GET /products", *ROUTES["Webhook"]}
 JWT = ("JWT", {"Ref": "JwtAuthorizer"})
-COUNTED = ["EventsOverdue", "PaymentReversed", "PaymentReview", "PaymentUnanswered"]
+COUNTED = [
+    "ComparisonOverdue",
+    "PaymentDiffers",
+    "EventsOverdue",
+    "PaymentReversed",
+    "PaymentReview",
+    "PaymentUnanswered",
+]
 COUNTED += [
     "ProviderKeyMissing",
     "ProviderRefusedKey",
@@ -75,6 +90,7 @@ FACTS: dict[str, Any] = {
         "NonKeyAttributes": ["queued"],
     },
     "Table GlobalSecondaryIndexes 1 Projection": {"ProjectionType": "KEYS_ONLY"},
+    "Table GlobalSecondaryIndexes 2 Projection": {"ProjectionType": "KEYS_ONLY"},
     "TableStreamSource StartingPosition": "TRIM_HORIZON",
     "TableStreamSource BisectBatchOnFunctionError": True,
     "TableStreamSource MaximumRetryAttempts": 10,
@@ -182,6 +198,9 @@ def test_timeouts_fit_together() -> None:
     (sweep,) = FUNCTIONS["ExpireFunction"]["Events"].values()
     assert sweep["Properties"]["ScheduleExpression"] == "rate(1 minute)"
     assert timeouts["ExpireFunction"] < 60
+    (night,) = FUNCTIONS["CompareFunction"]["Events"].values()
+    assert night["Properties"]["ScheduleExpression"] == "cron(0/15 1-6 * * ? *)"
+    assert timeouts["CompareFunction"] < 15 * 60
     assert QUEUES["ReconcileQueue"]["VisibilityTimeout"] >= 6 * timeouts["ReconcileFunction"]
     stream = RESOURCES["TableStreamSource"]["Properties"]
     assert stream["MaximumRecordAgeInSeconds"] <= PARAMETERS["RepublishAfterSeconds"]["Default"]
