@@ -178,7 +178,8 @@ def _possible(backend: Backend, comparison: Comparison, row: Transaction) -> Ite
 
 def _our_page(backend: Backend, comparison: Comparison) -> Step:
     """A page of the payments that we hold as paid, by the day on which they were."""
-    day, _, start = (comparison.position or f"{comparison.since} ").partition(" ")
+    since = comparison.since - comparison.since % DAY
+    day, _, start = (comparison.position or f"{since} ").partition(" ")
     keys, following = backend.repository.list_page(day_list(int(day)), start or None)
     known = backend.repository.payments(keys)
     paid = [
