@@ -60,7 +60,9 @@ MINISTACK = STATE / "ministack" / "bin" / "python"
 STACK_NAME = "chapa-payments"
 API_ID = "sandbox"
 BUCKET = "artifacts"
-FUNCTIONS = ("orders", "initialize", "webhook", "status", "expire", "reconcile", "publish")
+FUNCTIONS = (
+    *("orders", "initialize", "webhook", "status", "expire", "reconcile", "compare", "publish"),
+)
 
 type Version = Literal["v1", "v2"]
 KEYS: dict[Version, str] = {"v1": "CHASECK_TEST-", "v2": "CHAPA_TEST_"}

@@ -211,18 +211,19 @@ def _calls_in(piece: ast.AST, owner: str) -> Iterator[str]:
                 ),
                 keywords=given,
             ):
-                index = next((k.value for k in given if k.arg == "IndexName"), None)
-                yield _action(service, operation, index)
+                yield _action(service, operation, given)
             case ast.Call(
                 func=ast.Attribute(
                     value=ast.Attribute(value=ast.Name(id="self"), attr="_client"), attr=operation
-                )
+                ),
+                keywords=given,
             ) if operation not in {"get_paginator", "transact_write_items"}:
-                yield _action(service, operation.removesuffix("_batch"))
+                yield _action(service, operation.removesuffix("_batch"), given)
             case ast.Dict(keys=[ast.Constant(value=str(part))]) if part in TRANSACTED:
                 yield f"{service}:{TRANSACTED[part]}"
 
 
-def _action(service: str, operation: str, index: ast.expr | None = None) -> str:
+def _action(service: str, operation: str, given: list[ast.keyword]) -> str:
+    index = next((keyword.value for keyword in given if keyword.arg == "IndexName"), None)
     name = "".join(word.capitalize() for word in operation.split("_"))
     return f"{service}:{name}" + (f" {ast.literal_eval(index)}" if index else "")

@@ -23,6 +23,7 @@ SETTINGS = {
     "REPUBLISH_AFTER_SECONDS": "3600",
     "MAX_UNPAID_ORDERS": "5",
     "LATE_SUCCESS_POLICY": "reserve",
+    "COMPARE_DAYS": "3",
 }
 
 PUBLISHER = {"BUS_NAME": "chapa-payments"}

@@ -42,7 +42,14 @@ ROUTES = {
 }
 PUBLIC = {"GET /products", *ROUTES["Webhook"]}
 JWT = ("JWT", {"Ref": "JwtAuthorizer"})
-COUNTED = ["EventsOverdue", "PaymentReversed", "PaymentReview", "PaymentUnanswered"]
+COUNTED = [
+    "ComparisonOverdue",
+    "PaymentDiffers",
+    "EventsOverdue",
+    "PaymentReversed",
+    "PaymentReview",
+    "PaymentUnanswered",
+]
 COUNTED += [
     "ProviderKeyMissing",
     "ProviderRefusedKey",
@@ -68,6 +75,7 @@ FACTS: dict[str, Any] = {
         "NonKeyAttributes": ["queued"],
     },
     "Table GlobalSecondaryIndexes 1 Projection": {"ProjectionType": "KEYS_ONLY"},
+    "Table GlobalSecondaryIndexes 2 Projection": {"ProjectionType": "KEYS_ONLY"},
     "TableStreamSource StartingPosition": "TRIM_HORIZON",
     "TableStreamSource BisectBatchOnFunctionError": True,
     "TableStreamSource MaximumRetryAttempts": 10,
@@ -189,6 +197,9 @@ def test_timeouts_fit_together() -> None:
     (sweep,) = FUNCTIONS["ExpireFunction"]["Events"].values()
     assert sweep["Properties"]["ScheduleExpression"] == "rate(1 minute)"
     assert timeouts["ExpireFunction"] < 60
+    (night,) = FUNCTIONS["CompareFunction"]["Events"].values()
+    assert night["Properties"]["ScheduleExpression"] == "cron(0/15 1-6 * * ? *)"
+    assert timeouts["CompareFunction"] < 15 * 60
     assert QUEUES["ReconcileQueue"]["VisibilityTimeout"] >= 6 * timeouts["ReconcileFunction"]
     stream = RESOURCES["TableStreamSource"]["Properties"]
     assert stream["MaximumRecordAgeInSeconds"] <= PARAMETERS["RepublishAfterSeconds"]["Default"]

@@ -89,6 +89,7 @@ class Settings(FromEnvironment):
     max_unpaid_orders: NonNegativeInt
     """Of one customer; 0 means no limit."""
     late_success_policy: Literal["reserve", "refund", "review"]
+    compare_days: PositiveInt
 
     @field_validator("chapa_url", "chapa_url_other")
     @classmethod

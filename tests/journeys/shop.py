@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,20 +39,35 @@ class DeployedShop(Client):
         super().__init__(stack)
         self._directory = directory
         self.logs = Logs(self.aws("logs"))
-        self.schedule = self._stop_schedule()
+        self.schedule = self._stop_schedules()
         """As it was deployed."""
 
-    def _stop_schedule(self) -> dict[str, Any]:
-        """From now on sweeps run only where a test calls them, and race with no test."""
+    def _stop_schedules(self) -> dict[str, Any]:
+        """From now on sweeps and comparisons run only where a test calls them.
+
+        Returns the schedule of the sweep.
+        """
         scheduler = self.aws("scheduler")
-        [found] = scheduler.list_schedules()["Schedules"]
-        names = {"Name": found["Name"], "GroupName": found["GroupName"]}
-        schedule: dict[str, Any] = scheduler.get_schedule(**names)
-        kept = {
-            name: schedule[name] for name in ("ScheduleExpression", "FlexibleTimeWindow", "Target")
-        }
-        scheduler.update_schedule(**names, **kept, State="DISABLED")
-        return schedule
+        sweep: dict[str, Any] = {}
+        for found in scheduler.list_schedules()["Schedules"]:
+            names = {"Name": found["Name"], "GroupName": found["GroupName"]}
+            schedule = scheduler.get_schedule(**names)
+            kept = ("ScheduleExpression", "FlexibleTimeWindow", "Target")
+            scheduler.update_schedule(
+                **names, **{name: schedule[name] for name in kept}, State="DISABLED"
+            )
+            if self.stack["functions"]["expire"] in schedule["Target"]["Arn"]:
+                sweep = schedule
+        return sweep
+
+    def compare(self) -> None:
+        """Compare the books up to now, as the schedule does each night up to midnight."""
+        response = self._lambda.invoke(
+            FunctionName=self.stack["functions"]["compare"],
+            Qualifier="live",
+            Payload=json.dumps({"until": int(time.time()) + 60}),
+        )
+        assert "FunctionError" not in response, response["Payload"].read()
 
     def product(self, units: int = 10, sku: str | None = None) -> str:
         """The SKU of a product that no other test sells."""

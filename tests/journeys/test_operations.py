@@ -22,6 +22,16 @@ def test_schedule_runs_the_sweep_every_minute(shop: DeployedShop) -> None:
     assert schedule["Target"]["Arn"].endswith(f":function:{name}:live")
 
 
+def test_comparison_finds_a_reversal_without_a_webhook(shop: DeployedShop) -> None:
+    order_id, tx_ref = shop.paid(shop.product())
+    shop.chapa.reverse(tx_ref, webhook=False)
+    shop.compare()
+    shop.await_order(order_id, "refunded")
+    assert shop.event_names(order_id)[-3:] == [
+        *("payment.differs", "payment.reversed", "order.refunded")
+    ]
+
+
 def listed(shop: DeployedShop, status: str) -> set[str]:
     """References of the payments, refunds and orders that the tool lists."""
     code, rows, _ = shop.operate("list", "--status", status)

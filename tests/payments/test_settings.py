@@ -28,6 +28,7 @@ WRONG = {
     "REPUBLISH_AFTER_SECONDS": ["0", ""],
     "MAX_UNPAID_ORDERS": ["-1", "", "many"],
     "LATE_SUCCESS_POLICY": ["", "Reserve", "keep"],
+    "COMPARE_DAYS": ["0", "", "x"],
 }
 TAKES_ANY_TEXT = {"TABLE_NAME", "QUEUE_URL", "SECRET_ID", "CHECKOUT_HOSTS"}
 

@@ -3,7 +3,7 @@
 Both directions need no more memory than a page. A step may be repeated after a process died.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from payments.aws.items import day_list, unnamed_list
@@ -178,7 +178,8 @@ def _possible(backend: Backend, comparison: Comparison, row: Transaction) -> Ite
 
 def _our_page(backend: Backend, comparison: Comparison) -> Step:
     """A page of the payments that we hold as paid, by the day on which they were."""
-    day, _, start = (comparison.position or f"{comparison.since} ").partition(" ")
+    since = comparison.since - comparison.since % DAY
+    day, _, start = (comparison.position or f"{since} ").partition(" ")
     keys, following = backend.repository.list_page(day_list(int(day)), start or None)
     known = backend.repository.payments(keys)
     paid = [
@@ -200,13 +201,14 @@ def _our_page(backend: Backend, comparison: Comparison) -> Step:
     return Step(after, differences)
 
 
-def compare_nightly(backend: Backend, days: int) -> None:
-    """Continue tonight's comparison of the last whole days (UTC) with each account we have.
+def compare_nightly(backend: Backend, days: int, until: int | None = None) -> None:
+    """Continue the comparison of the days before `until` with each account that we have a key of.
 
-    What a check of ours can resolve is queued, each difference becomes an event, and progress is
-    stored after each page: whatever ends the process, the next one continues.
+    Without `until` they end with yesterday, UTC. What a check of ours can resolve is queued, each
+    difference becomes an event, and progress is stored after each page: whatever ends the process,
+    the next one continues. Raises ConfigurationError or Unavailable without a usable secret.
     """
-    until = backend.now - backend.now % DAY
+    until = until or backend.now - backend.now % DAY
     for provider in sorted(backend.secrets.current().api_keys):
         comparison = backend.repository.comparison(provider)
         if comparison is None or comparison.until != until:
@@ -231,9 +233,8 @@ def _continue(backend: Backend, comparison: Comparison) -> bool:
             return False
         one = step(backend, comparison)
         for number, difference in enumerate(one.differences, comparison.differences):
-            _report(backend, comparison, difference, recorded=number < MAX_RECORDED)
-        for key in one.possible:
-            backend.queue.send(Message(key.order_id, key.tx_ref), 0)
+            report(backend, comparison, difference, recorded=number < MAX_RECORDED)
+        check(backend, one.possible)
         try:
             comparison = backend.repository.save_comparison(comparison, one.comparison)
         except Stale:
@@ -252,9 +253,16 @@ def _continue(backend: Backend, comparison: Comparison) -> bool:
     return True
 
 
-def _report(
-    backend: Backend, comparison: Comparison, difference: Difference, *, recorded: bool
+def check(backend: Backend, payments: Iterable[PaymentKey]) -> None:
+    """Have the worker ask Chapa about payments now, also about paid ones."""
+    for key in payments:
+        backend.queue.send(Message(key.order_id, key.tx_ref), 0)
+
+
+def report(
+    backend: Backend, comparison: Comparison, difference: Difference, *, recorded: bool = True
 ) -> None:
+    """Log a difference, have it checked if that can resolve it, and record its event."""
     logger.warning(
         "the provider's list differs",
         order_id=difference.order_id,
@@ -264,7 +272,7 @@ def _report(
         theirs=scrub(difference.theirs, 80),
     )
     if difference.resolvable:
-        backend.queue.send(Message(difference.order_id, difference.tx_ref), 0)
+        check(backend, [PaymentKey(difference.order_id, difference.tx_ref)])
     if recorded:
         backend.change(
             backend.read(difference.order_id),
