@@ -73,8 +73,8 @@ def partitions(
 ) -> Iterator[Items]:
     """The items under each key.
 
-    A scan returns the items under one key one after the other. Should it ever not, the parts look
-    like violations and are read again as a whole.
+    A scan returns the items under one key one after the other. Should it ever not, each part seems
+    to be a violation, and is read again as a whole.
     """
     start: Any = {}
     if after is not None:
