@@ -8,14 +8,14 @@ import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from operators import books, catalogue, compare, health, orders, refunds
+from operators import audit, books, catalogue, compare, health, logs, orders, refunds
 from operators.catalogue_file import CatalogueFileError
 from operators.cli import COULD_NOT_ASK, REFUSED, NotConfirmedError, app, hoisted, note
 from operators.stack import StackError, what_to_do
 from payments.errors import ConfigurationError, PaymentsError
 from payments.telemetry import logger
 
-COMMANDS = (orders, refunds, books, compare, catalogue, health)
+COMMANDS = (orders, refunds, books, compare, catalogue, logs, audit, health)
 """Modules whose import adds their commands, in the order of the help."""
 
 
@@ -40,9 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
         return COULD_NOT_ASK
     except OSError as error:
         note(f"{error.filename or 'A file'}: {error.strerror or error}.")
-        return COULD_NOT_ASK
-    except KeyboardInterrupt:
-        note("Stopped.")
         return COULD_NOT_ASK
     return 0
 

@@ -4,7 +4,6 @@ import boto3
 import typer
 
 from operators.cli import REFUSED, Session, answer, app
-from operators.invariants import overdue, violations
 from operators.provider_check import provider_check as check_provider
 
 EMPTY_ANSWERS = 3
@@ -28,23 +27,6 @@ def redrive() -> None:
             sqs.delete_message(QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"])
             redriven += 1
     answer({"redriven": redriven})
-
-
-@app.command(epilog="Example: ./operate audit")
-def audit() -> None:
-    """Check every invariant against the whole table. Run it again if orders change meanwhile."""
-    items = Session.stack.items()
-    backend = Session.stack.backend
-    found = violations(items)
-    answer(
-        {
-            "items": len(items),
-            "violations": found,
-            "overdue": overdue(items, backend.now, backend.rules.unanswered_after),
-        }
-    )
-    if found:
-        raise typer.Exit(REFUSED)
 
 
 @app.command("provider-check", epilog="Example: ./operate provider-check")

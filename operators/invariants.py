@@ -102,10 +102,11 @@ def violations(
     `settled`, no payment that Chapa confirms may still wait for a check.
     """
     stored = read(items)
-    found = [*stored.broken, *_stock(stored, units or {})]
-    for name, order in stored.orders.items():
-        for check in (_order, _payments, _refunds, _event_log, _due):
-            found += _or_broken(name, check(order))
+    held: Counter[str] = Counter()
+    for order in stored.orders.values():
+        held.update(order.held)
+    found = [*stored.broken, *stock_violations(stored.stock, held, units or {})]
+    found += order_violations(stored)
     if confirmed is not None:
         known = {each.tx_ref: each for each in confirmed}
         found += _confirmed(stored.orders, known.values(), settled=settled)
@@ -114,6 +115,16 @@ def violations(
     for view in client_views:
         found += _client_view(stored.orders.get(view.order_id), view)
     return found
+
+
+def order_violations(stored: Stored) -> list[str]:
+    """What is wrong with each order by itself."""
+    return [
+        sentence
+        for name, order in stored.orders.items()
+        for check in (_order, _payments, _refunds, _event_log, _due)
+        for sentence in _or_broken(name, check(order))
+    ]
 
 
 def _or_broken(order_id: str, sentences: Iterator[str]) -> Iterator[str]:
@@ -162,11 +173,11 @@ def _stored_order(partition: list[Mapping[str, Any]]) -> StoredOrder:
     )
 
 
-def overdue(items: Iterable[Mapping[str, Any]], now: int, after: int) -> list[str]:
+def overdue(stored: Stored, now: int, after: int) -> list[str]:
     """A sentence for whatever is in manual review or unanswered for longer than `after` seconds."""
     return [
         sentence
-        for name, order in read(items).orders.items()
+        for name, order in stored.orders.items()
         for sentence in _or_broken(name, _overdue(order, now, after))
     ]
 
@@ -184,24 +195,25 @@ def _overdue(order: StoredOrder, now: int, after: int) -> Iterator[str]:
             yield f"{name} is {what} since {iso_time(since)}"
 
 
-def _stock(stored: Stored, units: Mapping[str, int]) -> Iterator[str]:
-    held: Counter[str] = Counter()
-    for order in stored.orders.values():
-        held.update(order.held)
-    for sku, item in stored.stock.items():
+def stock_violations(
+    stock: Mapping[str, Mapping[str, Any]], held: Mapping[str, int], units: Mapping[str, int]
+) -> Iterator[str]:
+    """`stock` are the products, `held` the units that all orders together hold."""
+    for sku, item in stock.items():
         available, stocked = item.get("available"), item.get("stocked")
         if not isinstance(available, int) or not isinstance(stocked, int):
             continue  # It is named as broken.
         if available < 0:
             yield f"stock {sku}: {available} units are available"
-        if available + held[sku] != stocked:
+        holding = held.get(sku, 0)
+        if available + holding != stocked:
             yield (
-                f"stock {sku}: {available} available and {held[sku]} held by orders"
+                f"stock {sku}: {available} available and {holding} held by orders"
                 f" are not the {stocked} units put in"
             )
         if units.get(sku, stocked) != stocked:
             yield f"stock {sku}: {units[sku]} units were put in, but {stocked} are counted"
-    for sku in held.keys() - stored.stock.keys():
+    for sku in held.keys() - stock.keys():
         if held[sku]:
             yield f"stock {sku}: orders hold {held[sku]} units, but the catalogue has no such item"
 

@@ -30,6 +30,8 @@ from payments.domain.answers import Said
 from payments.domain.ids import is_order_id, order_id_of
 from payments.domain.states import OrderStatus
 from payments.errors import OrderNotFound
+from payments.usecases.forget import Forgetting
+from payments.usecases.forget import forget as forget_order
 from payments.usecases.reconcile import reconcile
 from payments.usecases.resolve import PaymentDecision
 from payments.usecases.resolve import resolve as resolve_payment
@@ -250,3 +252,31 @@ def resolve(
         unanswered=unanswered,
     )
     answer(views.payment_details(resolved))
+
+
+@app.command(epilog="Example: ./operate forget 5f0c1c2e-7d1a-4c57-9a0e-2b8f6d1c9e31")
+def forget(
+    customer: Annotated[
+        str, typer.Argument(metavar="CUSTOMER", help="The `sub` of the customer's tokens.")
+    ],
+) -> None:
+    """Delete a customer's personal data from orders that have ended; the books stay.
+
+    Orders that have not ended are named and kept. Delete the user in your user pool yourself.
+    """
+    backend = Session.stack.backend
+    listed = [entry.order_id for entry in backend.repository.listed(customer_list(customer))]
+    if listed:
+        confirm(
+            f"The personal data of {len(listed)} orders will be deleted, if they have ended. It"
+            " cannot be brought back."
+        )
+    kept: list[dict[str, Any]] = []
+    for order_id in listed:
+        aggregate = backend.read(order_id)
+        if forget_order(backend, aggregate) is Forgetting.NOT_ENDED:
+            kept.append(views.order_summary(aggregate))
+    answer({"customer": customer, "forgotten": len(listed) - len(kept), "kept": kept})
+    if kept:
+        note("What is kept has not ended. Run the command again when it has.")
+        raise typer.Exit(REFUSED)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import boto3
 from botocore.exceptions import (
@@ -72,15 +71,6 @@ class Stack:
     def identity(self) -> str:
         """Who decides: the ARN of the caller's AWS identity."""
         return boto3.client("sts").get_caller_identity()["Arn"]
-
-    def items(self) -> list[dict[str, Any]]:
-        """Every item of the table, in DynamoDB's JSON."""
-        pages = (
-            boto3.client("dynamodb")
-            .get_paginator("scan")
-            .paginate(TableName=self.outputs["TableName"])
-        )
-        return [item for page in pages for item in page["Items"]]
 
 
 SIGN_IN_AGAIN = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from operators.invariants import ClientView, Confirmed, overdue, violations
+from operators.invariants import ClientView, Confirmed, overdue, read, violations
 from payments.usecases import refund as refunds
 from payments.usecases.refund import RefundDecision
 from payments.usecases.resolve import PaymentDecision, resolve
@@ -187,7 +187,7 @@ def test_check_ends_whatever_one_attribute_holds(shop: Shop) -> None:
             for value in WRONG:
                 damaged = {**items, key: rest | {attribute: value}}
                 check(damaged)
-                overdue(damaged.values(), shop.now, 86_400)
+                overdue(read(damaged.values()), shop.now, 86_400)
             check({**items, key: rest})
 
 
@@ -221,6 +221,6 @@ def test_what_waits_for_longer_than_a_day_is_overdue(shop: Shop, what: str) -> N
     shop.sweep()
     since = shop.now if what == "unanswered" else shop.now - 90
     items = shop.dynamodb.scan(TableName="payments", ConsistentRead=True)["Items"]
-    assert overdue(items, since + 86_400, 86_400) == []
-    [found] = overdue(items, since + 86_401, 86_400)
+    assert overdue(read(items), since + 86_400, 86_400) == []
+    [found] = overdue(read(items), since + 86_401, 86_400)
     assert found.startswith(f"payment {tx_ref} is {what} since 2026-11-22T09:0")

@@ -99,6 +99,10 @@ WRONG_ARGUMENTS = [
     "catalogue set MUG --price x",
     "catalogue set MUG --price 0",
     "catalogue set MUG --add x",
+    "forget",
+    "logs",
+    "logs TX --from nonsense",
+    "logs TX --from 2026-11-22T10:00:00 --to 2026-11-22T09:00:00",
     "redrive now",
     "audit now",
 ]
@@ -405,6 +409,23 @@ def test_product_is_added_changed_and_taken_off_sale(shop: Shop, run: Run) -> No
     assert shop.order({"POT": 1}).code == "out_of_stock"
     assert run(*words, "--for-sale").data["for_sale"] is True
     assert shop.order({"POT": 1}).status == 201
+
+
+def test_customer_is_forgotten_but_for_orders_that_have_not_ended(shop: Shop, run: Run) -> None:
+    paid, _ = shop.paid()
+    pending = str(shop.order({"MUG": 1}).body["order_id"])
+    asked = run("forget", "abebe", yes=False)
+    assert (asked.code, "of 2 orders will be deleted" in asked.err) == (1, True)
+    for forgotten in (1, 0):
+        done = run("forget", "abebe", "--json")
+        assert (done.code, done.data["forgotten"]) == (1, forgotten)
+        assert [row["order_id"] for row in done.data["kept"]] == [pending]
+    assert run("list", paid, "--json").data[0]["customer"] == ""
+    assert run("forget", "nobody", "--json").data == {
+        "customer": "nobody",
+        "forgotten": 0,
+        "kept": [],
+    }
 
 
 class FakeSqs:

@@ -132,7 +132,8 @@ def _list_of(record: Order | Payment | Refund) -> str | None:
     """The one list that a record stands in. What needs a person comes first."""
     match record:
         case Order():
-            return customer_list(record.user_id)
+            # None of an order whose customer was forgotten.
+            return customer_list(record.user_id) if record.user_id else None
         case Payment(status=PaymentStatus.REVIEW) | Refund(status=RefundStatus.REVIEW):
             return REVIEW_LIST
         case Payment() | Refund() if record.unanswered_since is not None:
