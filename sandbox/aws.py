@@ -123,26 +123,31 @@ def sign_in(endpoint: str, outputs: Mapping[str, str]) -> dict[str, User]:
         return {}
     cognito = client("cognito-idp", endpoint)
     pool = outputs["UserPoolId"]
-    known = {user["Username"]: user for user in cognito.list_users(UserPoolId=pool)["Users"]}
+    known = {_attributes(u)["email"]: u for u in cognito.list_users(UserPoolId=pool)["Users"]}
 
     def enter(name: str) -> User:
         password = f"Aa1!{secrets.token_urlsafe(24)}"
+        email = f"{name}@shopper.example"
         user = (
-            known.get(name)
-            or cognito.admin_create_user(UserPoolId=pool, Username=name, MessageAction="SUPPRESS")[
+            known.get(email)
+            or cognito.admin_create_user(UserPoolId=pool, Username=email, MessageAction="SUPPRESS")[
                 "User"
             ]
         )
         cognito.admin_set_user_password(
-            UserPoolId=pool, Username=name, Password=password, Permanent=True
+            UserPoolId=pool, Username=email, Password=password, Permanent=True
         )
         issued = cognito.admin_initiate_auth(
             UserPoolId=pool,
             ClientId=outputs["UserPoolClientId"],
             AuthFlow="ADMIN_USER_PASSWORD_AUTH",
-            AuthParameters={"USERNAME": name, "PASSWORD": password},
+            AuthParameters={"USERNAME": email, "PASSWORD": password},
         )
-        attributes = {a["Name"]: a["Value"] for a in user["Attributes"]}
-        return User(sub=attributes["sub"], token=issued["AuthenticationResult"]["AccessToken"])
+        token = issued["AuthenticationResult"]["AccessToken"]
+        return User(sub=_attributes(user)["sub"], token=token)
 
     return {name: enter(name) for name in USERS}
+
+
+def _attributes(user: Mapping[str, Any]) -> dict[str, str]:
+    return {attribute["Name"]: attribute["Value"] for attribute in user["Attributes"]}

@@ -17,7 +17,13 @@ from tests.contract import document, operations, problem_codes
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
-PAGES += ["docs/architecture.md", "docs/deploy.md", "docs/operate.md", "docs/operators.md"]
+PAGES += [
+    "docs/architecture.md",
+    "docs/deploy.md",
+    "docs/front-end.md",
+    "docs/operate.md",
+    "docs/operators.md",
+]
 ROUTES = re.compile(r"(<!-- routes: .*? -->\n)(.*)(<!-- end of routes -->)", re.DOTALL)
 ACCESS = {"token": "JWT", "signature": "HMAC signature"}
 
@@ -48,6 +54,18 @@ def test_route_table_of_the_readme_is_generated_from_openapi() -> None:
         README.write_text(expected)
     assert ROUTES.search(text)
     assert README.read_text() == expected
+
+
+def test_page_about_front_ends_explains_every_code_that_a_page_can_get() -> None:
+    page = (ROOT / "docs/front-end.md").read_text().partition("## What each code means")[2]
+    explained = [
+        code
+        for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+        for code in re.findall(r"`(\w+)`", row)
+    ]
+    routes = [route for route in operations() if "/webhooks/" not in route]
+    possible = {code for route in routes for _, code in problem_codes(route)}
+    assert sorted(explained) == sorted(possible)
 
 
 def test_state_diagram_shows_only_transitions_that_exist() -> None:

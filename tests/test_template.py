@@ -17,6 +17,7 @@ VARIABLES = GLOBALS["Environment"]["Variables"]
 FUNCTIONS = resources("AWS::Serverless::Function")
 ALARMS = resources("AWS::CloudWatch::Alarm")
 QUEUES = resources("AWS::SQS::Queue")
+NO_VALUE = {"Ref": "AWS::NoValue"}
 STACK_NAME = {"Ref": "AWS::StackName"}
 SECRETS = ("api_key", "api_key_other", "webhook_secret", "webhook_secret_previous")
 
@@ -87,13 +88,21 @@ FACTS: dict[str, Any] = {
     "BusName Value": {"Ref": "EventBus"},
     "EventBusArn Value": attribute("EventBus.Arn"),
     "UserPool Condition": "OwnUserPool",
-    "UserPool AdminCreateUserConfig": {"AllowAdminCreateUserOnly": True},
+    "UserPool UsernameAttributes": ["email", "phone_number"],
+    "UserPool AdminCreateUserConfig AllowAdminCreateUserOnly": {
+        "Fn::If": ["OpenSignUp", False, True]
+    },
+    "SelfSignUp Default": "false",
+    "UserPoolClient AllowedOAuthFlows": {"Fn::If": ["HasLogin", ["code"], NO_VALUE]},
+    "UserPoolClient GenerateSecret": False,
+    "UserPoolDomain Condition": "HasLogin",
+    "SmsRole Condition": "OpenSignUp",
     "JwtAuthorizer JwtConfiguration Issuer Fn::If 2": {"Ref": "JwtIssuer"},
     "AllowedOrigins Default": "",
     "Api CorsConfiguration Fn::If 0": "HasAllowedOrigins",
     "Api CorsConfiguration Fn::If 1 AllowOrigins": {"Ref": "AllowedOrigins"},
     "Api CorsConfiguration Fn::If 1 ExposeHeaders": ["retry-after"],
-    "Api CorsConfiguration Fn::If 2": {"Ref": "AWS::NoValue"},
+    "Api CorsConfiguration Fn::If 2": NO_VALUE,
     "PublishLateAlarm MetricName": "IteratorAge",
     "PublishLateAlarm Dimensions 0 Value": {"Ref": "PublishFunction"},
     "UnpublishedAlarm Dimensions 0 Value": attribute("UnpublishedQueue.QueueName"),

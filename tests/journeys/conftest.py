@@ -24,6 +24,9 @@ PARAMS = {
     "MaxUnpaidOrders": "0",
     "ReturnUrl": "https://shop.example/thanks",
     "AllowedOrigins": "https://shop.example,http://localhost:3000",
+    "LoginDomainPrefix": "shop-in-tests",
+    "LoginCallbackUrls": "http://localhost:3000/signed-in",
+    "SelfSignUp": "true",
 }
 
 
