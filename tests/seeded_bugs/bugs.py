@@ -578,16 +578,16 @@ BUGS = [
         "an event is unmarked before it is published",
         "5; serverless-coffee #13",
         f"{USECASES}publish.py",
-        "            failed = []\n",
-        "            failed = []\n            for origin, _ in group:\n"
-        "                self._unmark(origin.key)\n",
+        "            reasons = self._put(group)\n",
+        "            for origin, _ in group:\n                self._unmark(origin.first)\n"
+        "            reasons = self._put(group)\n",
         of("usecases/publish"),
     ),
     Bug(
         "an event that the bus refused does not come again",
         "5; serverless-coffee #13",
         f"{USECASES}publish.py",
-        "                return first.sequence_number",
+        "                return origin.sequence_number",
         "                continue",
         of("usecases/publish"),
     ),
