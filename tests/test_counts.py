@@ -47,8 +47,8 @@ def test_a_webhook_is_one_read_one_claim_one_verify_and_one_transaction(counted:
 @pytest.mark.parametrize(
     ("account", "units"),
     [
-        (counts.paid, 34),
-        (lambda counted: counts.expired(counted, attempted=False), 29),
+        (counts.paid, 39),
+        (lambda counted: counts.expired(counted, attempted=False), 31),
         (lambda counted: counts.expired(counted, attempted=True), 50),
     ],
     ids=["paid", "expired", "expired with a payment"],

@@ -41,7 +41,7 @@ def reconcile(backend: Backend, message: Message) -> None:
     for payment in checks.payments_to_check(aggregate, backend.now):
         if not backend.has_time:
             break  # Our lack of time is not an unanswered check.
-        decision = settle(backend, aggregate, payment.tx_ref, paid_too=True)
+        decision = settle(backend, aggregate, payment.tx_ref, paid_too=True, scheduled=True)
         aggregate, outcomes[payment.tx_ref] = decision.aggregate, decision.outcome
 
     unanswered = Outcome.UNANSWERED in outcomes.values()

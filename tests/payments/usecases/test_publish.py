@@ -83,8 +83,8 @@ class Service:
 
     def placed(self, orders: int) -> list[Record]:
         """The records of so many new orders, one event each."""
-        for _ in range(orders):
-            self.shop.order({"EBOOK": 1})
+        for number in range(orders):
+            self.shop.order({"EBOOK": 1}, user=f"customer {number}")
         return self.passed()
 
     def handle(self, records: list[Record]) -> list[str]:

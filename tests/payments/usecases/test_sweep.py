@@ -59,8 +59,8 @@ def test_order_that_ends_meanwhile_is_not_due_again(shop: Shop) -> None:
 
 
 def test_sweep_sends_more_than_one_batch(shop: Shop) -> None:
-    for sku in ["EBOOK"] * 10 + ["COFFEE-250"] * 5:
-        shop.order({sku: 1})
+    for number, sku in enumerate(["EBOOK"] * 10 + ["COFFEE-250"] * 5):
+        shop.order({sku: 1}, user=f"customer {number}")
     shop.clock.advance(1800)
     assert shop.sweep() == 15
     assert shop.available("EBOOK") == 1000
