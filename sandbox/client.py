@@ -307,10 +307,15 @@ class Client:
         pages = self._table.get_paginator("query").paginate(
             TableName=self.stack["table_name"],
             KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-            ExpressionAttributeValues={":pk": {"S": f"ORDER#{order_id}"}, ":sk": {"S": "EVENT#"}},
+            ExpressionAttributeValues={":pk": {"S": f"ORDER#{order_id}"}, ":sk": {"S": "EVENTS#"}},
             ConsistentRead=True,
         )
-        return [item["name"]["S"] for page in pages for item in page["Items"]]
+        return [
+            event["M"]["name"]["S"]
+            for page in pages
+            for item in page["Items"]
+            for event in item["events"]["L"]
+        ]
 
     def items(self) -> list[dict[str, Any]]:
         """Every item of the table, in DynamoDB's JSON."""
@@ -329,11 +334,11 @@ class Client:
     def dump(self) -> list[dict[str, Any]]:
         """Every item of the table; two dumps are equal when nothing was written between them.
 
-        The attributes that publishing an event removes are left out.
+        The attributes that publishing removes are left out.
         """
         items = [{k: _deserialize(v) for k, v in raw.items()} for raw in self.items()]
         for item in items:
-            if item["sk"].startswith("EVENT#"):
+            if item["sk"].startswith("EVENTS#"):
                 item.pop("due_shard", None)
                 item.pop("due_at", None)
         return sorted(items, key=lambda item: (item["pk"], item["sk"]))

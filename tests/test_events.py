@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from payments.aws.items import EventKey, event_item, event_of
+from payments.aws.items import EventKey, events_item, events_of
 from payments.domain import decisions, events
 from payments.domain.aggregate import Event
 from payments.domain.events import EVENTS, SoldLine
@@ -93,7 +93,7 @@ def test_event_has_exactly_its_listed_fields(kind: type[Event]) -> None:
 @pytest.mark.parametrize("kind", EVENTS.values(), ids=EVENTS)
 def test_stored_event_is_read_as_it_was(kind: type[Event]) -> None:
     event = example(kind)
-    assert event_of(event_item(KEY.order_id, KEY.number, event, NOW)) == event
+    assert events_of(events_item(KEY, [event], NOW)) == [event]
 
 
 @pytest.mark.parametrize("wrong", [{"amount": 90_000}, {"amount": "900"}, {"currency": "EUR"}])

@@ -21,8 +21,8 @@ def items_of(shop: Shop) -> Items:
     items: Items = {}
     for item in shop.dynamodb.scan(TableName="payments", ConsistentRead=True)["Items"]:
         kind = item["sk"]["S"].partition("#")[0]
-        if kind == "EVENT":
-            items["EVENT", item["name"]["S"]] = item
+        if kind == "EVENTS":
+            items["EVENTS", item["events"]["L"][-1]["M"]["name"]["S"]] = item
         elif kind != "STOCK" or item["pk"]["S"] == "STOCK#LAST":
             items[kind, ""] = item
     return items
@@ -69,7 +69,11 @@ CORRUPTIONS: dict[str, tuple[Callable[[Items], object], str]] = {
         lambda items: set_("ORDER", "active_tx_ref", items["PAYMENT", ""]["tx_ref"]["S"])(items),
         "its active payment cannot be paid",
     ),
-    "event lost": (lambda items: items.pop(("EVENT", "payment.pending")), "a gap"),
+    "events lost": (lambda items: items.pop(("EVENTS", "order.paid")), "a gap"),
+    "event lost": (
+        lambda items: items["EVENTS", "order.paid"]["events"]["L"].pop(),
+        "a gap",
+    ),
     "unapplied without refund": (
         set_("PAYMENT", "status", "unapplied"),
         "unapplied, but has no refund",
@@ -82,7 +86,9 @@ CORRUPTIONS: dict[str, tuple[Callable[[Items], object], str]] = {
     ),
     "unknown status": (set_("PAYMENT", "status", "lost"), "cannot be read"),
     "unknown event": (
-        lambda items: items["EVENT", "order.paid"].update(name={"S": "order.lost"}),
+        lambda items: items["EVENTS", "order.paid"]["events"]["L"][1]["M"].update(
+            name={"S": "order.lost"}
+        ),
         "cannot be read",
     ),
     "order lost": (lambda items: items.pop(("ORDER", "")), "it has no order"),

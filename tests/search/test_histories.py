@@ -28,11 +28,13 @@ from hypothesis.stateful import (
 )
 
 from operators.invariants import ClientView
+from payments.aws.items import events_in
 from payments.domain.ids import order_id_of, refund_reference
 from payments.domain.records import Refund
 from payments.domain.states import OrderStatus
 from payments.errors import NotResolvable, RefundKeyUsed, RefundTooLarge
 from payments.usecases import refund as refunds
+from payments.usecases.publish import event_id
 from payments.usecases.refund import RefundDecision
 from payments.usecases.resolve import PaymentDecision, resolve
 from sandbox.chapa.control import ControlError
@@ -541,9 +543,10 @@ class Histories(RuleBasedStateMachine):
     def _check_everything_is_published(self) -> None:
         self.world.publish()
         logged = {
-            f"{item['order_id']['S']}#{item['number']['N']}"
+            event_id(key)
             for item in self.world.items()
-            if item["sk"]["S"].startswith("EVENT#")
+            if item["sk"]["S"].startswith("EVENTS#")
+            for key, _ in events_in(item)
         }
         assert logged == self.world.bus.ids
 

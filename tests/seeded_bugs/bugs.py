@@ -230,8 +230,8 @@ BUGS = [
         "each copy of a webhook asks Chapa",
         "a flood of webhooks is a flood of questions",
         f"{USECASES}settle.py",
-        "    if not backend.has_time or not backend.repository.claim_check(",
-        "    if not backend.has_time or not backend.rules.verify_every * bool(",
+        "        scheduled\n",
+        "        True\n",
         of("usecases/settle"),
     ),
     Bug(
@@ -438,8 +438,8 @@ BUGS = [
         "a queued order is queued again every minute",
         "an order that cannot be reconciled is a message each minute",
         f"{USECASES}sweep.py",
-        "        backend.repository.queued(orders.pop(message.order_id), backend.now)",
-        "        orders.pop(message.order_id)",
+        "            backend.repository.queued(order, backend.now)\n",
+        "            pass\n",
         of("usecases/sweep"),
     ),
     # Refunds and decisions of operators.
@@ -578,16 +578,16 @@ BUGS = [
         "an event is unmarked before it is published",
         "5; serverless-coffee #13",
         f"{USECASES}publish.py",
-        "            failed = []\n",
-        "            failed = []\n            for origin, _ in group:\n"
-        "                self._unmark(origin.key)\n",
+        "            reasons = self._put(group)\n",
+        "            for origin, _ in group:\n                self._unmark(origin.first)\n"
+        "            reasons = self._put(group)\n",
         of("usecases/publish"),
     ),
     Bug(
         "an event that the bus refused does not come again",
         "5; serverless-coffee #13",
         f"{USECASES}publish.py",
-        "                return first.sequence_number",
+        "                return origin.sequence_number",
         "                continue",
         of("usecases/publish"),
     ),

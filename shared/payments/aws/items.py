@@ -4,7 +4,8 @@
     ORDER#<id>     ORDER                  the order; its `version` guards everything under the key
     ORDER#<id>     PAYMENT#<tx_ref>       one attempt to pay it
     ORDER#<id>     REFUND#<refund_id>     money owed back, or goods taken back
-    ORDER#<id>     EVENT#<number>         one event; only its mark ever changes
+    ORDER#<id>     EVENTS#<number>        the events of one write, by the number of the first;
+                                          only their mark ever changes
     STOCK#<sku>    STOCK                  a product: name, price, `for_sale`, `stocked`, `available`
     CUSTOMER#<id>  UNPAID                 `orders`: ids of those that may be unpaid, in one string
     COMPARISON     <provider>             how far the books are compared with the provider's list
@@ -18,7 +19,7 @@ Index `references`: `provider_reference`: the payment that a reference of Chapa 
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -49,6 +50,7 @@ UNNAMED = (OPEN | {PaymentStatus.CLOSED}) - {PaymentStatus.INITIALIZING}
 
 ORDER_SK = "ORDER"
 COMPARISON_PK = "COMPARISON"
+EVENTS_PREFIX = "EVENTS#"
 STOCK_PREFIX = "STOCK#"
 
 serialize = TypeSerializer().serialize
@@ -68,7 +70,10 @@ class Product:
 
 
 class EventKey(NamedTuple):
-    """Names one event: numbers count from 1 within each order, without a gap."""
+    """Names one event: numbers count from 1 within each order, without a gap.
+
+    The key of the first event of a write names the item that holds all events of the write.
+    """
 
     order_id: str
     number: int
@@ -88,8 +93,8 @@ def record_key(order_id: str, record: Order | Payment | Refund) -> dict[str, Any
             return order_key(order_id, f"REFUND#{record.refund_id}")
 
 
-def event_key(event: EventKey) -> dict[str, Any]:
-    return order_key(event.order_id, f"EVENT#{event.number:06d}")
+def events_key(first: EventKey) -> dict[str, Any]:
+    return order_key(first.order_id, f"{EVENTS_PREFIX}{first.number:06d}")
 
 
 def stock_key(sku: str) -> dict[str, Any]:
@@ -176,19 +181,20 @@ def item_of(record: Order | Payment | Refund) -> dict[str, Any]:
     return item
 
 
-def event_item(order_id: str, number: int, event: Event, due_at: int) -> dict[str, Any]:
-    """`due_at`: when it is overdue, as long as it is marked as not published."""
+def events_item(first: EventKey, events: Sequence[Event], due_at: int) -> dict[str, Any]:
+    """`due_at`: when they are overdue, as long as they are marked as not published."""
     item = {
-        "name": event.name,
-        "at": event.at,
-        "details": details(event),
-        "order_id": order_id,
-        "number": number,
-        "due_shard": _due_shard("EVENTS", order_id),
+        "events": [
+            {"name": event.name, "at": event.at, "details": details(event)} for event in events
+        ],
+        "order_id": first.order_id,
+        "number": first.number,
+        "due_shard": _due_shard("EVENTS", first.order_id),
         "due_at": due_at,
     }
-    if gives_back(event):
-        item |= {"list_key": given_back_list(event.at), "list_at": f"{event.at:012d}"}
+    given_back_at = next((event.at for event in events if gives_back(event)), None)
+    if given_back_at is not None:
+        item |= {"list_key": given_back_list(given_back_at), "list_at": f"{given_back_at:012d}"}
     return item
 
 
@@ -258,18 +264,25 @@ EMPTY_PRODUCT = {
 }
 
 
-def event_in(image: Mapping[str, Any]) -> tuple[EventKey, Event]:
-    """An event as the table's stream carries it. Raises for an item that is not an event."""
+def events_in(image: Mapping[str, Any]) -> list[tuple[EventKey, Event]]:
+    """The events of one write as the table's stream carries them. Raises for any other item."""
     item = plain(image)
-    return EventKey(item["order_id"], item["number"]), event_of(item)
+    return [
+        (EventKey(item["order_id"], number), event)
+        for number, event in enumerate(events_of(item), start=item["number"])
+    ]
 
 
-def event_of(item: Mapping[str, Any]) -> Event:
-    """Raises KeyError or TypeError when it is no event of ours."""
-    given = dict(item["details"])
+def events_of(item: Mapping[str, Any]) -> list[Event]:
+    """Raises KeyError or TypeError when one is no event of ours."""
+    return [_event_of(event) for event in item["events"]]
+
+
+def _event_of(stored: Mapping[str, Any]) -> Event:
+    given = dict(stored["details"])
     if "lines" in given:
         given["lines"] = tuple(SoldLine(**line) for line in given["lines"])
-    return EVENTS[item["name"]](at=item["at"], **given)
+    return EVENTS[stored["name"]](at=stored["at"], **given)
 
 
 def _record[R: (Order, Payment, Refund, Comparison)](

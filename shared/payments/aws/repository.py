@@ -2,7 +2,8 @@
 
 Every write is conditional. An aggregate is saved under the version it was read with, each status
 under the statuses that `states` lets it come from, `available` under what must be there. What is
-saved is the difference, attribute by attribute, never a stale copy of the whole.
+saved is the difference, attribute by attribute, never a stale copy of the whole. A difference
+within one record is saved under the values that were read: it costs a quarter of a transaction.
 """
 
 import json
@@ -10,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import batched
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from botocore.exceptions import ClientError
 from payments.aws.items import (
     CATALOGUE_LIST,
     EMPTY_PRODUCT,
+    EVENTS_PREFIX,
     ORDER_SK,
     REVIEW_LIST,
     STOCK_PREFIX,
@@ -31,9 +33,9 @@ from payments.aws.items import (
     day_list,
     deserialize,
     due_shards,
-    event_item,
-    event_key,
-    event_of,
+    events_item,
+    events_key,
+    events_of,
     given_back_list,
     item_of,
     order_key,
@@ -138,7 +140,8 @@ class Repository:
         aggregate = aggregate_in(items)
         if aggregate is None:
             return None
-        return aggregate, [event_of(item) for item in items if item["sk"].startswith("EVENT#")]
+        stored = [item for item in items if item["sk"].startswith(EVENTS_PREFIX)]
+        return aggregate, [event for item in stored for event in events_of(item)]
 
     def products(self, skus: Iterable[str]) -> dict[str, Product]:
         """Those of the SKUs that the catalogue has. Raises CatalogueError or Busy."""
@@ -176,7 +179,7 @@ class Repository:
     def save(
         self, before: OrderAggregate | None, after: OrderAggregate, unpaid: Unpaid | None = None
     ) -> OrderAggregate:
-        """Write what changed since `before`, in one transaction; returns what is stored now.
+        """Write what changed since `before`, together or not at all; returns what is stored now.
 
         Raises Stale when the order, or the customer's unpaid orders if they are given, were
         written since, or the order exists when it should be new;
@@ -185,6 +188,13 @@ class Repository:
         """
         if after == before:
             return after
+        changes = list(_changes(before, after))
+        if before and _may_be_saved_apart(before, after, changes):
+            for old, new in changes:
+                self._save_one(after.order.order_id, old, new)
+            if before.order == after.order:
+                return after
+            changes = []
         order = replace(
             after.order,
             version=after.order.version + 1,
@@ -193,12 +203,12 @@ class Repository:
         saved = replace(after, order=order, new_events=())
         writes = [
             self._order_write(before.order if before else None, order),
-            *self._record_writes(before, after),
-            *self._event_writes(after),
+            *(self._record_write(order.order_id, old, new) for old, new in changes),
+            *self._events_write(after),
             *self._stock_writes(before, saved),
             *self._unpaid_writes(unpaid),
         ]
-        self._transact(writes)
+        self._write(writes)
         return saved
 
     def claim_check(self, order_id: str, tx_ref: str, now: int, every: int) -> bool:
@@ -241,15 +251,18 @@ class Repository:
         )
 
     def overdue_events(self, now: int) -> Iterator[EventKey]:
-        """Events that should have been published by now. Eventually consistent."""
+        """The first event of each write whose events should have been published by now.
+
+        Eventually consistent.
+        """
         for key in self._due("EVENTS", now):
-            order_id, number = key["pk"].removeprefix("ORDER#"), key["sk"].removeprefix("EVENT#")
+            order_id, number = key["pk"].partition("#")[2], key["sk"].removeprefix(EVENTS_PREFIX)
             yield EventKey(order_id, int(number))
 
-    def touch_event(self, event: EventKey, now: int) -> bool:
-        """Send an overdue event down the table's stream again; False when that was done already."""
+    def touch_events(self, first: EventKey, now: int) -> bool:
+        """Send overdue events down the table's stream again; False when that was done already."""
         return self._update_if(
-            event_key(event),
+            events_key(first),
             UpdateExpression="SET due_at = :later",
             ConditionExpression="attribute_exists(due_shard) AND due_at <= :now",
             ExpressionAttributeValues={
@@ -258,10 +271,10 @@ class Repository:
             },
         )
 
-    def unmark_event(self, event: EventKey) -> bool:
-        """The event is published; False when that was known already."""
+    def unmark_events(self, first: EventKey) -> bool:
+        """All events of the write are published; False when that was known already."""
         return self._update_if(
-            event_key(event),
+            events_key(first),
             UpdateExpression="REMOVE due_shard, due_at",
             ConditionExpression="attribute_exists(due_shard)",
         )
@@ -420,7 +433,7 @@ class Repository:
             " OR contains(provider_reference, :text) OR contains(provider_refund_id, :text))",
             ExpressionAttributeValues={
                 ":order": serialize("ORDER#"),
-                ":event": serialize("EVENT#"),
+                ":event": serialize(EVENTS_PREFIX),
                 ":text": serialize(text),
             },
             ProjectionExpression="pk",
@@ -570,27 +583,52 @@ class Repository:
         old = item_of(before) | {"due_at": None, "queued": None}
         return self._update(key, old, item_of(after), conditions)
 
-    def _record_writes(
-        self, before: OrderAggregate | None, after: OrderAggregate
-    ) -> Iterator[dict[str, Any]]:
-        """Payments and refunds that are new or have changed."""
-        pairs: list[tuple[Payment | Refund | None, Payment | Refund]] = []
-        pairs += [(before.payment(p.tx_ref) if before else None, p) for p in after.payments]
-        pairs += [(before.refund(r.refund_id) if before else None, r) for r in after.refunds]
-        for old, new in pairs:
-            key = record_key(after.order.order_id, new)
-            if old is None:
-                yield self._put(key, item_of(new))
-            elif new != old:
-                conditions = {"status": _may_come_from(old, new)}
-                yield self._update(key, item_of(old), item_of(new), conditions)
+    def _record_write(
+        self, order_id: str, old: Payment | Refund | None, new: Payment | Refund
+    ) -> dict[str, Any]:
+        key = record_key(order_id, new)
+        if old is None:
+            return self._put(key, item_of(new))
+        conditions = {"status": _may_come_from(old, new)}
+        return self._update(key, item_of(old), item_of(new), conditions)
 
-    def _event_writes(self, after: OrderAggregate) -> Iterator[dict[str, Any]]:
-        order = after.order
-        for number, event in enumerate(after.new_events, start=order.event_count + 1):
-            key = event_key(EventKey(order.order_id, number))
-            due_at = event.at + self._republish_after
-            yield self._put(key, event_item(order.order_id, number, event, due_at))
+    def _save_one(self, order_id: str, old: Payment | Refund | None, new: Payment | Refund) -> None:
+        """Save a record whose change touches nothing else of its order, if it is as it was read.
+
+        The order's version stays: what others decide from the same read stays true, or their own
+        write names a status that this one changes.
+        """
+        stored, wanted = item_of(old) if old else {}, item_of(new)
+        as_read = {name: [stored.get(name)] for name in (field.name for field in fields(new))}
+        self._write_one(self._update(record_key(order_id, new), stored, wanted, as_read))
+
+    def _write(self, writes: list[dict[str, Any]]) -> None:
+        if len(writes) == 1:
+            self._write_one(writes[0])
+        else:
+            self._transact(writes)
+
+    def _write_one(self, write: dict[str, Any]) -> None:
+        """Half the price of a transaction. One whose answer was lost is Stale when repeated."""
+        [(kind, request)] = write.items()
+        send = self._client.update_item if kind == "Update" else self._client.put_item
+        for _ in self._tries(CONFLICT_TRIES, "Too many write the same item at once. Try again."):
+            try:
+                send(**request)
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code == "ConditionalCheckFailedException":
+                    raise Stale from None
+                if code != "TransactionConflictException":
+                    raise
+            else:
+                return
+
+    def _events_write(self, after: OrderAggregate) -> Iterator[dict[str, Any]]:
+        if events := after.new_events:
+            first = EventKey(after.order.order_id, after.order.event_count + 1)
+            due_at = events[-1].at + self._republish_after
+            yield self._put(events_key(first), events_item(first, events, due_at))
 
     def _stock_writes(
         self, before: OrderAggregate | None, after: OrderAggregate
@@ -647,7 +685,10 @@ class Repository:
         new: Mapping[str, Any],
         conditions: Mapping[str, Sequence[Any]],
     ) -> dict[str, Any]:
-        """Set what differs and remove what is gone, if each named attribute has a listed value."""
+        """Set what differs and remove what is gone, if each named attribute has a listed value.
+
+        The value None stands for an attribute that is not stored.
+        """
         names: dict[str, str] = {}
         values: dict[str, Any] = {}
 
@@ -675,7 +716,9 @@ class Repository:
                 "Key": key,
                 "UpdateExpression": " ".join(parts),
                 "ConditionExpression": " AND ".join(
-                    f"{name_of(name)} IN ({', '.join(map(value_of, allowed))})"
+                    f"attribute_not_exists({name_of(name)})"
+                    if allowed == [None]
+                    else f"{name_of(name)} IN ({', '.join(map(value_of, allowed))})"
                     for name, allowed in conditions.items()
                 ),
                 "ExpressionAttributeNames": names,
@@ -733,6 +776,49 @@ def _not_stock(product: Product) -> dict[str, Any]:
         "currency": product.currency,
         "for_sale": product.for_sale,
     }
+
+
+def _changes(
+    before: OrderAggregate | None, after: OrderAggregate
+) -> Iterator[tuple[Payment | Refund | None, Payment | Refund]]:
+    """Payments and refunds that are new or have changed, with what they were."""
+    pairs: list[tuple[Payment | Refund | None, Payment | Refund]] = []
+    pairs += [(before.payment(p.tx_ref) if before else None, p) for p in after.payments]
+    pairs += [(before.refund(r.refund_id) if before else None, r) for r in after.refunds]
+    return ((old, new) for old, new in pairs if old != new)
+
+
+def _may_be_saved_apart(
+    before: OrderAggregate,
+    after: OrderAggregate,
+    changes: Sequence[tuple[Payment | Refund | None, Payment | Refund]],
+) -> bool:
+    """Whether the changed records may be saved each by itself, and the order after them.
+
+    One changed record may, and checks that move to a later time: a process that dies in between
+    leaves an order that is due too early.
+    """
+    if after.new_events or not all(old for old, _ in changes):
+        return False
+    if before.order == after.order:
+        return len(changes) == 1
+    untimed = replace(before.order, due_at=after.order.due_at, queued=after.order.queued)
+    return (
+        untimed == after.order
+        and _is_later(before.order.due_at, after.order.due_at)
+        and all(old and _only_its_check_is_later(old, new) for old, new in changes)
+    )
+
+
+def _only_its_check_is_later(old: Payment | Refund, new: Payment | Refund) -> bool:
+    return item_of(old) | {"check_at": 0} == item_of(new) | {"check_at": 0} and _is_later(
+        old.check_at, new.check_at
+    )
+
+
+def _is_later(old: int | None, new: int | None) -> bool:
+    """Whether a time is later than, or the same as, an old one; None is never."""
+    return old is not None and (new is None or new >= old)
 
 
 def _may_come_from(old: Order | Payment | Refund, new: Order | Payment | Refund) -> list[str]:

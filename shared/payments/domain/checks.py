@@ -156,7 +156,10 @@ def next_payment_check(payment: Payment, now: int, rules: Rules) -> int | None:
     """When the provider may next have something new to say; None when it may not."""
     age = now - payment.moved_at
     if payment.lease_until > now:
-        return payment.lease_until
+        if payment.status is PaymentStatus.INITIALIZING:
+            # The first check of the payment that is being opened: opening it moves nothing then.
+            return max(payment.lease_until + 1, now + rules.check_after[0])
+        return payment.lease_until + 1  # An early check is at the end of the lease.
     if payment.status in OPEN:
         at = now + pause_at(age, rules.check_after)
         # It is closed as soon as it can be.
@@ -206,14 +209,18 @@ def due_at(aggregate: OrderAggregate, now: int) -> int | None:
 def schedule(
     before: OrderAggregate | None, after: OrderAggregate, now: int, rules: Rules
 ) -> OrderAggregate:
-    """`after` with the times of what changed its status, and with the order's due time."""
+    """`after` with the times of what changed its status, and with the order's due time.
+
+    While a process has a payment for itself, the order may be due too early: it moves its due time
+    when it is done, and each move costs two writes of the index.
+    """
     for payment in after.payments:
         old = before.payment(payment.tx_ref) if before else None
         if old is not None and old.status is payment.status:
             continue
         moved = replace(payment, moved_at=now, unanswered_since=None, reminded_at=None)
         first = next_payment_check(moved, now, rules)
-        if first is not None and payment.check_at is not None and payment.lease_until <= now:
+        if first is not None and payment.check_at is not None:
             first = min(first, payment.check_at)  # An early check is kept.
         scheduled = replace(moved, check_at=first)
         after = after.put(replace(scheduled, check_at=_by_the_end(after.order, scheduled, now)))
@@ -223,4 +230,8 @@ def schedule(
             continue
         fresh = replace(refund, moved_at=now, unanswered_since=None, reminded_at=None)
         after = after.put(replace(fresh, check_at=next_refund_check(fresh, now, rules)))
-    return after.put(replace(after.order, due_at=due_at(after, now), queued=0))
+    due = due_at(after, now)
+    early = before.order.due_at if before else None
+    if early and due and early < due and any(p.lease_until > now for p in after.payments):
+        due = early
+    return after.put(replace(after.order, due_at=due, queued=0))

@@ -12,8 +12,6 @@ from payments.domain.events import (
     OrderPlaced,
     PaymentClosed,
     PaymentFailed,
-    PaymentInitializing,
-    PaymentPending,
     PaymentRefunded,
     PaymentResolved,
     PaymentReversed,
@@ -91,11 +89,7 @@ def begin(
         lease_until=now + rules.lease,
         can_cancel=can_cancel,
     )
-    return (
-        aggregate.put(payment)
-        .put(replace(order, active_tx_ref=tx_ref))
-        .record(PaymentInitializing(now, tx_ref, order.amount, order.currency))
-    )
+    return aggregate.put(payment).put(replace(order, active_tx_ref=tx_ref))
 
 
 def opened(
@@ -121,7 +115,7 @@ def opened(
             # An order that was cancelled meanwhile is not kept waiting.
             check_at=payment.check_at if payable(aggregate, now) else now,
         )
-    ).record(PaymentPending(now, tx_ref))
+    )
 
 
 def never_opened(aggregate: OrderAggregate, tx_ref: str, reason: str, now: int) -> OrderAggregate:
@@ -188,11 +182,16 @@ def to_close(aggregate: OrderAggregate, now: int, rules: Rules) -> tuple[Payment
 def lease(
     aggregate: OrderAggregate, payments: Iterable[Payment], now: int, rules: Rules
 ) -> OrderAggregate:
-    """Take payments for closing; other processes leave them alone until the lease ends."""
+    """Take payments for closing; other processes leave them alone until the lease ends.
+
+    A check that is still to come is an early one: it stays, at the end of the lease.
+    """
     until = now + rules.lease
     for payment in payments:
+        to_come = payment.check_at is not None and payment.check_at > now
+        at = until if to_come else until + 1
         aggregate = aggregate.put(
-            replace(payment, status=PaymentStatus.CLOSING, lease_until=until, check_at=until)
+            replace(payment, status=PaymentStatus.CLOSING, lease_until=until, check_at=at)
         )
     return aggregate
 
@@ -225,10 +224,15 @@ def close(aggregate: OrderAggregate, tx_ref: str, reason: str, now: int) -> Orde
 
 
 def _close(aggregate: OrderAggregate, payment: Payment, reason: str, now: int) -> OrderAggregate:
-    aggregate = _inactive(
-        aggregate.put(replace(payment, status=PaymentStatus.CLOSED, reason=reason, lease_until=0)),
+    early = payment.check_at is not None and payment.check_at <= payment.lease_until
+    closed = replace(
         payment,
+        status=PaymentStatus.CLOSED,
+        reason=reason,
+        lease_until=0,
+        check_at=payment.check_at if early else None,
     )
+    aggregate = _inactive(aggregate.put(closed), payment)
     return aggregate.record(PaymentClosed(now, payment.tx_ref, reason))
 
 

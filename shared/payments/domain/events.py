@@ -89,24 +89,6 @@ class StockReturned(Event):
 
 
 @dataclass(frozen=True)
-class PaymentInitializing(Event):
-    """An attempt to pay begins; Chapa is called next."""
-
-    name: ClassVar[str] = "payment.initializing"
-    tx_ref: TxRef
-    amount: Amount
-    currency: Currency
-
-
-@dataclass(frozen=True)
-class PaymentPending(Event):
-    """Chapa opened the payment: the customer can pay."""
-
-    name: ClassVar[str] = "payment.pending"
-    tx_ref: TxRef
-
-
-@dataclass(frozen=True)
 class PaymentFailed(Event):
     """Chapa says that the payment failed. The customer may still succeed on the same page."""
 

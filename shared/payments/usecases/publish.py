@@ -1,8 +1,8 @@
 """Publish events: from the table's stream onto the event bus.
 
-An event is marked from the transaction that wrote it until it is known to be on the bus. A process
-that dies in between leaves the mark, so that it is published again under the same id: at least
-once.
+The events of one write are one item. It is marked from that write until all of its events are known
+to be on the bus. A process that dies in between leaves the mark, so that they are published again
+under the same ids: at least once.
 """
 
 import json
@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from payments.aws.bus import Bus, Entry, in_calls
 from payments.aws.clients import CONFIG
-from payments.aws.items import EventKey, event_in
+from payments.aws.items import EventKey, events_in
 from payments.aws.repository import Repository
 from payments.domain.aggregate import Event
 from payments.settings import PublisherSettings
@@ -30,7 +30,10 @@ class Origin(NamedTuple):
     """Where an event comes from, in the stream and in the table."""
 
     sequence_number: str
-    key: EventKey
+    first: EventKey
+    """The first event of the same write."""
+    is_last: bool
+    """Whether it is the last event of the write."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,26 @@ class Publisher:
 
     def publish(self, records: Iterable[Mapping[str, Any]]) -> str | None:
         """Returns the sequence number of the first record that must come again, if any."""
-        readable = [known for record in records if (known := _read(record))]
+        readable = [entry for record in records for entry in _read(record)]
         for group in in_calls(readable):
-            failed = []
-            for (origin, _), reason in zip(group, self._put(group), strict=True):
-                if reason:
-                    failed.append((origin, reason))
-                else:
-                    self._unmark(origin.key)
-            if len(failed) < len(group):
-                count("EventsPublished", len(group) - len(failed))
+            reasons = self._put(group)
+            failed = [
+                (origin, reason)
+                for (origin, _), reason in zip(group, reasons, strict=True)
+                if reason
+            ]
+            incomplete = {origin.first for origin, _ in failed}
+            for origin, _ in group:
+                if origin.is_last and origin.first not in incomplete:
+                    self._unmark(origin.first)
+            if published := reasons.count(""):
+                count("EventsPublished", published)
             if failed:
-                first, reason = failed[0]
+                origin, reason = failed[0]
                 logger.error("events not published", reason=reason, n=len(failed))
                 count("EventsNotPublished", len(failed))
                 # All that follows comes again with it; to go on would publish it twice.
-                return first.sequence_number
+                return origin.sequence_number
         return None
 
     def _put(self, group: list[tuple[Origin, Entry]]) -> list[str]:
@@ -73,28 +80,36 @@ class Publisher:
         except (BotoCoreError, ClientError) as error:
             return [type(error).__name__] * len(group)
 
-    def _unmark(self, key: EventKey) -> None:
+    def _unmark(self, first: EventKey) -> None:
         try:
-            self.repository.unmark_event(key)
+            self.repository.unmark_events(first)
         except (BotoCoreError, ClientError) as error:
-            # It is published. The sweep repeats it in an hour, and consumers count each id once.
+            # They are published. The sweep repeats them in an hour, and consumers count each id
+            # once.
             logger.error(
-                "event published but still marked", id=event_id(key), reason=type(error).__name__
+                "events published but still marked", id=event_id(first), reason=type(error).__name__
             )
 
 
-def _read(record: Mapping[str, Any]) -> tuple[Origin, Entry] | None:
+def _read(record: Mapping[str, Any]) -> list[tuple[Origin, Entry]]:
+    """The events of one write; none when one of them cannot be read."""
     change = record["dynamodb"]
     try:
-        key, event = event_in(change["NewImage"])
-        entry = Entry(event.name, event.at, json.dumps(envelope(key, event)))
+        events = events_in(change["NewImage"])
+        first, last = events[0][0], events[-1][0]
+        return [
+            (
+                Origin(change["SequenceNumber"], first, key == last),
+                Entry(event.name, event.at, json.dumps(envelope(key, event))),
+            )
+            for key, event in events
+        ]
     except Exception:
-        # No retry makes it readable, and it must not delay the others. It stays marked, so the
-        # overdue alarm fires.
-        logger.exception("event not readable", key=change.get("Keys"))
+        # No retry makes them readable, and they must not delay the others. They stay marked, so
+        # the overdue alarm fires.
+        logger.exception("events not readable", key=change.get("Keys"))
         count("EventsUnreadable")
-        return None
-    return Origin(change["SequenceNumber"], key), entry
+        return []
 
 
 def event_id(key: EventKey) -> str:

@@ -31,13 +31,17 @@ def reconcile(backend: Backend, message: Message) -> None:
         aggregate = _early_check(backend, aggregate, message.tx_ref)
     due = checks.due_at(aggregate, backend.now)
     if due is None or due > backend.now + CLOCKS_DIFFER_SECONDS:
-        return  # A second message about work that is done.
+        # A second message about work that is done. If the order is still due, a process died
+        # before it wrote that.
+        if aggregate.order.due_at is not None and aggregate.order.due_at <= backend.now:
+            backend.change(aggregate, lambda a: a.put(replace(a.order, due_at=due)))
+        return
 
     outcomes: dict[str, Outcome] = {}
     for payment in checks.payments_to_check(aggregate, backend.now):
         if not backend.has_time:
             break  # Our lack of time is not an unanswered check.
-        decision = settle(backend, aggregate, payment.tx_ref, paid_too=True)
+        decision = settle(backend, aggregate, payment.tx_ref, paid_too=True, scheduled=True)
         aggregate, outcomes[payment.tx_ref] = decision.aggregate, decision.outcome
 
     unanswered = Outcome.UNANSWERED in outcomes.values()

@@ -11,18 +11,27 @@ from payments.usecases.backend import Backend
 
 
 def settle(
-    backend: Backend, aggregate: OrderAggregate, tx_ref: str, *, paid_too: bool = False
+    backend: Backend,
+    aggregate: OrderAggregate,
+    tx_ref: str,
+    *,
+    paid_too: bool = False,
+    scheduled: bool = False,
 ) -> Decision:
     """Settle a payment, unless that is done or was tried a moment ago.
 
-    With `paid_too` a paid one is checked as well: was it refunded or reversed? The decision's
-    aggregate is the stored one.
+    With `paid_too` a paid one is checked as well: was it refunded or reversed? A `scheduled` check
+    claims nothing: only requests from outside come in floods. The decision's aggregate is the
+    stored one.
     """
     payment = aggregate.payment(tx_ref)
     if payment is None or payment.status not in (UNPAID | PAID if paid_too else UNPAID):
         return Decision(aggregate, Outcome.DUPLICATE)
-    if not backend.has_time or not backend.repository.claim_check(
-        aggregate.order.order_id, tx_ref, backend.now, backend.rules.verify_every
+    if not backend.has_time or not (
+        scheduled
+        or backend.repository.claim_check(
+            aggregate.order.order_id, tx_ref, backend.now, backend.rules.verify_every
+        )
     ):
         return Decision(aggregate, Outcome.NOT_ASKED)
     answer = backend.provider(payment).verify(payment, backend.time_left)

@@ -188,8 +188,25 @@ def test_payment_that_cannot_be_cancelled_is_checked_when_its_page_is_over() -> 
 def test_payment_is_checked_while_something_new_may_come(status: P) -> None:
     at = NOW + 90 if status in OPEN else NOW + builders.HOUR if status in UNPAID else None
     assert checks.next_payment_check(payment(status), NOW, RULES) == at
-    leased = payment(status, lease_until=NOW + 1)
-    assert checks.next_payment_check(leased, NOW, RULES) == NOW + 1
+    leased = payment(status, lease_until=NOW + 91)
+    assert checks.next_payment_check(leased, NOW, RULES) == NOW + 92
+
+
+def test_opening_a_payment_does_not_move_its_first_check() -> None:
+    placed = decisions.place(builders.order())
+    begun = scheduled(decisions.begin(placed, TX, "chapa-v1", NOW, RULES))
+    assert begun.payments[0].lease_until < NOW + 90 == begun.order.due_at
+    opened = decisions.opened(begun, TX, "https://pay", NOW + 5, NOW + 3600)
+    assert checks.schedule(begun, opened, NOW + 5, RULES).order == begun.order
+
+
+def test_leased_payment_does_not_move_a_due_time_that_is_earlier() -> None:
+    due = scheduled(aggregate())
+    at = due.order.due_at or 0
+    leased = decisions.lease(due, due.payments, at, RULES)
+    assert checks.schedule(due, leased, at, RULES).order == due.order
+    done = decisions.release(leased, TX, at + 1)
+    assert checks.schedule(leased, done, at + 1, RULES).order.due_at == at + RULES.lease + 1
 
 
 def test_closed_payment_has_two_final_checks_that_are_repeated_until_answered() -> None:

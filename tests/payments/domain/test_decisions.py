@@ -303,7 +303,7 @@ def test_leased_payment_is_left_alone_until_its_lease_ends(status: P, now: int) 
 
 def test_lease_has_a_length_and_can_be_released() -> None:
     leased = decisions.lease(aggregate(), aggregate().payments, NOW, builders.RULES)
-    assert leased.payments == (payment(P.CLOSING, lease_until=NOW + 60, check_at=NOW + 60),)
+    assert leased.payments == (payment(P.CLOSING, lease_until=NOW + 60, check_at=NOW + 61),)
     free = decisions.release(leased, TX, NOW + 1)
     assert free.payments == (replace(leased.payments[0], lease_until=NOW + 1),)
 
@@ -463,3 +463,12 @@ def test_amount_that_refunds_were_counted_against_stays_what_was_paid(shown: int
     [after] = decide(partly_refunded(), replace(SUCCESS, amount=shown)).aggregate.payments
     assert after.status is (P.SUCCEEDED if shown == 90_000 else P.REVIEW)
     assert after.paid_amount == 90_000
+
+
+@pytest.mark.parametrize(("check_at", "kept"), [(NOW, None), (NOW + 3, NOW + 60)])
+def test_closed_payment_keeps_an_early_check_that_is_still_to_come(
+    check_at: int, kept: int | None
+) -> None:
+    before = aggregate(check_at=check_at)
+    leased = decisions.lease(before, before.payments, NOW, builders.RULES)
+    assert decisions.close(leased, TX, "over", NOW + 1).payments[0].check_at == kept

@@ -149,7 +149,7 @@ class TestUnansweredForDays:
     ) -> None:
         order_id, tx_ref = shop.begun()
         before = shop.event_names(order_id)
-        first_check = shop.now + 60
+        first_check = shop.now + 90
         self.days(shop, order_id)
         fresh = shop.events(order_id)[len(before) :]
         assert [(type(event), event.since) for event in fresh] == [  # type: ignore[attr-defined]

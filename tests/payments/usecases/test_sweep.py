@@ -8,14 +8,22 @@ from payments.usecases import sweep
 from tests.shop import Shop
 
 
-def overdue(shop: Shop) -> str:
+def overdue(shop: Shop, seconds: int = 1800) -> str:
     order_id, _ = shop.begun()
-    shop.clock.advance(1800)
+    shop.clock.advance(seconds)
     return order_id
 
 
-def test_sweep_queues_due_orders_and_changes_only_their_due_time(shop: Shop) -> None:
-    order_id = overdue(shop)
+def test_sweep_queues_an_order_that_has_just_become_due_and_writes_nothing(shop: Shop) -> None:
+    order_id = overdue(shop, 90)
+    before = shop.dump()
+    assert shop.call("expire", {}) == {"sent": 1, "failed": 0, "events": 0}
+    assert shop.dump() == before
+    assert read_message(shop.messages.receive() or "") == Message(order_id)
+
+
+def test_sweep_that_meets_an_order_again_changes_only_its_due_time(shop: Shop) -> None:
+    order_id = overdue(shop, 180)
     before = shop.aggregate(order_id)
     assert shop.call("expire", {}) == {"sent": 1, "failed": 0, "events": 0}
     order = shop.aggregate(order_id).order
@@ -43,7 +51,7 @@ def test_order_that_cannot_be_reconciled_is_queued_ever_less_often(shop: Shop) -
 
 def test_order_that_ends_meanwhile_is_not_due_again(shop: Shop) -> None:
     order_id = str(shop.order().body["order_id"])
-    shop.clock.advance(1800)
+    shop.clock.advance(1890)
     shop.before_aws("UpdateItem", lambda: shop.cancel(order_id))
     assert shop.call("expire", {})["sent"] == 1
     order = shop.aggregate(order_id).order
@@ -51,8 +59,8 @@ def test_order_that_ends_meanwhile_is_not_due_again(shop: Shop) -> None:
 
 
 def test_sweep_sends_more_than_one_batch(shop: Shop) -> None:
-    for sku in ["EBOOK"] * 10 + ["COFFEE-250"] * 5:
-        shop.order({sku: 1})
+    for number, sku in enumerate(["EBOOK"] * 10 + ["COFFEE-250"] * 5):
+        shop.order({sku: 1}, user=f"customer {number}")
     shop.clock.advance(1800)
     assert shop.sweep() == 15
     assert shop.available("EBOOK") == 1000

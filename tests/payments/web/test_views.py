@@ -9,7 +9,7 @@ from payments.domain.events import (
     EVENTS,
     OrderPaid,
     OrderPlaced,
-    PaymentPending,
+    PaymentFailed,
     PaymentResolved,
     PaymentUnanswered,
     RefundCompleted,
@@ -79,8 +79,8 @@ def test_page_that_would_not_be_handed_out_is_not_shown(order: Order) -> None:
 def test_customer_sees_the_events_of_the_payment_and_the_order_but_no_operator() -> None:
     events = [
         OrderPlaced(NOW, 30_100, "ETB"),
-        PaymentPending(NOW, "tx"),
-        PaymentPending(NOW, "other"),
+        PaymentFailed(NOW, "tx", "why"),
+        PaymentFailed(NOW, "other", "why"),
         PaymentUnanswered(NOW, "tx", NOW - 60),
         PaymentResolved(NOW, "tx", "accept", "arn:aws:iam::1:user/x", "why"),
         RefundResolved(NOW, "refund", "tx", "retry", "arn:aws:iam::1:user/x", "why"),
@@ -93,7 +93,7 @@ def test_customer_sees_the_events_of_the_payment_and_the_order_but_no_operator()
         "order_status": "pending",
         "events": [
             {"name": "order.placed", "at": TIME, "amount": "301.00", "currency": "ETB"},
-            {"name": "payment.pending", "at": TIME, "tx_ref": "tx"},
+            {"name": "payment.failed", "at": TIME, "tx_ref": "tx", "reason": "why"},
             {"name": "payment.unanswered", "at": TIME, "tx_ref": "tx"}
             | {"since": "2026-11-22T08:59:00Z"},
             {"name": "refund.completed", "at": TIME, "refund_id": "refund", "tx_ref": "tx"}
