@@ -19,7 +19,7 @@ LOCAL := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_ENDPOINT_URL $(PYTHON)
 TESTS := $(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test lint nightly soak bite mutation runtime setup clean
+.PHONY: help demo up down test lint security nightly soak bite mutation runtime setup clean
 
 help:
 	@echo 'Try it'
@@ -30,6 +30,7 @@ help:
 	@echo 'Work on it'
 	@echo '  make test      lint, then run all tests'
 	@echo '  make lint      check style, types, template and workflows'
+	@echo '  make security  check the template with checkov, and the packages for known vulnerabilities'
 	@echo '  make setup     install everything (the other commands install what they need)'
 	@echo '  make clean     stop everything, and delete what these commands made'
 	@echo
@@ -76,7 +77,15 @@ lint-template:
 lint-rest:
 	$(call quietly,$(PYTHON) -m ruff check --quiet)
 	$(call quietly,$(PYTHON) -m ruff format --check --quiet)
+	$(call quietly,$(PYTHON) -m bandit --quiet --configfile pyproject.toml --recursive shared functions operators)
 	$(call quietly,zizmor --quiet --offline --no-progress .github)
+
+# Asks a public database which versions of packages are known to be vulnerable.
+security: setup
+	@sandbox/venv.sh .sandbox/security sandbox/security.txt
+	@AWS_DEFAULT_REGION=eu-central-1 $(PYTHON) -m tests.template > .sandbox/template.json
+	@.sandbox/security/bin/checkov --config-file .checkov.yaml --file .sandbox/template.json
+	@.sandbox/security/bin/pip-audit --strict --disable-pip --no-deps --requirement shared/requirements.txt
 
 nightly: lint
 	@NIGHTLY=1 $(TESTS)

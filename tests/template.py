@@ -1,5 +1,7 @@
 """template.yaml with its loops expanded and its mappings looked up."""
 
+import json
+import sys
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -81,3 +83,9 @@ def _resolved(node: Any, mappings: dict[str, Any]) -> Any:
         case list():
             return [_resolved(each, mappings) for each in node]
     return node
+
+
+if __name__ == "__main__":
+    # As CloudFormation gets it, for tools that know neither SAM nor loops.
+    parts = {part: template()[part] for part in ("Parameters", "Conditions")}
+    json.dump(parts | {"Resources": transformed()}, sys.stdout)

@@ -224,6 +224,16 @@ def test_failing_message_goes_to_dlq_and_fires_alarm() -> None:
     assert watched["Value"] == attribute("DeadLetterQueue.QueueName")
 
 
+def test_queues_refuse_requests_without_tls() -> None:
+    policies = resources("AWS::SQS::QueuePolicy").values()
+    assert {policy["Queues"][0]["Ref"] for policy in policies} == QUEUES.keys()
+    for policy in policies:
+        [statement] = policy["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Action"]) == ("Deny", "sqs:*")
+        assert statement["Resource"] == attribute(policy["Queues"][0]["Ref"] + ".Arn")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
 def test_logs_are_deleted_and_the_access_log_names_no_person_or_order() -> None:
     groups = resources("AWS::Logs::LogGroup")
     used = {function["LoggingConfig"]["LogGroup"]["Ref"] for function in FUNCTIONS.values()}
