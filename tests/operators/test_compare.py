@@ -45,6 +45,17 @@ def test_check_has_the_difference_resolved(shop: Shop, run: Run) -> None:
     assert run("compare", *DAY).code == 0
 
 
+def test_success_that_may_be_of_a_payment_of_ours_is_checked(shop: Shop, run: Run) -> None:
+    _, tx_ref = shop.begun()
+    shop.control.pay(tx_ref, webhook=False)
+    shop.clock.advance(60)
+    shown = run("compare", *DAY, "--json").data
+    assert [row["tx_ref"] for row in shown["possible"] or shown["differences"]] == [tx_ref]
+    run("compare", *DAY, "--check")
+    shop.work()
+    assert shop.payment(tx_ref).status is PaymentStatus.SUCCEEDED
+
+
 @pytest.mark.corrupts
 def test_other_business_is_shown_when_asked_for(shop: Shop, run: Run) -> None:
     _, tx_ref = shop.paid()
