@@ -94,7 +94,8 @@ def allow_origins(endpoint: str, api_id: str) -> None:
     stored: dict[str, Any] = {}
 
     def read(http_response: Any, **_: Any) -> None:
-        stored.update(json.loads(http_response.content).get("corsConfiguration") or {})
+        cors = json.loads(http_response.content).get("corsConfiguration") or {}
+        stored.update({f"{name[0].upper()}{name[1:]}": value for name, value in cors.items()})
 
     api.meta.events.register("after-call.apigatewayv2.GetApi", read)
     api.get_api(ApiId=api_id)

@@ -100,7 +100,7 @@ FACTS: dict[str, Any] = {
     "JwtAuthorizer JwtConfiguration Issuer Fn::If 2": {"Ref": "JwtIssuer"},
     "AllowedOrigins Default": "",
     "Api CorsConfiguration Fn::If 0": "HasAllowedOrigins",
-    "Api CorsConfiguration Fn::If 1 AllowOrigins": {"Ref": "AllowedOrigins"},
+    "Api CorsConfiguration Fn::If 1 AllowOrigins": {"Fn::Split": [",", {"Ref": "AllowedOrigins"}]},
     "Api CorsConfiguration Fn::If 1 ExposeHeaders": ["retry-after"],
     "Api CorsConfiguration Fn::If 2": NO_VALUE,
     "PublishLateAlarm MetricName": "IteratorAge",

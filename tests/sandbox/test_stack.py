@@ -125,6 +125,8 @@ def test_stack_comes_up_whole_keeps_its_data_and_leaves_no_program(tmp_path: Pat
         assert described["functions"].keys() == set(FUNCTIONS)
         assert described["users"].keys() == {"abebe", "sara"}
         assert described["programs"].keys() == {"ministack", "chapa"}
+        api = stack.client("apigatewayv2").get_api(ApiId=launcher.API_ID)
+        assert "CorsConfiguration" not in api
 
         request = urllib.request.Request(described["api_url"] + "/orders", method="POST")  # noqa: S310
         with pytest.raises(urllib.error.HTTPError) as refused:
