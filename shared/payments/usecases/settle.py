@@ -7,6 +7,7 @@ from payments.domain.answers import Outcome, Verification
 from payments.domain.decisions import Decision
 from payments.domain.states import PAID, UNPAID
 from payments.errors import OutOfStock
+from payments.telemetry import decided
 from payments.usecases.backend import Backend
 
 
@@ -42,7 +43,8 @@ def apply(
     backend: Backend, aggregate: OrderAggregate, tx_ref: str, answer: Verification
 ) -> Decision:
     """Apply an answer to the aggregate as it is by the time it is written."""
-    mode = backend.provider(aggregate.known_payment(tx_ref)).mode
+    payment = aggregate.known_payment(tx_ref)
+    mode = backend.provider(payment).mode
     policy = backend.rules.late_success
     outcome = Outcome.UNANSWERED
 
@@ -58,6 +60,14 @@ def apply(
         # A late success whose goods were sold to others meanwhile: the money goes back.
         policy = "refund"
         aggregate = backend.change(aggregate, step)
+    decided(
+        "check",
+        outcome.value,
+        before=payment.status,
+        after=aggregate.known_payment(tx_ref).status,
+        order_id=aggregate.order.order_id,
+        tx_ref=tx_ref,
+    )
     return Decision(aggregate, outcome)
 
 
