@@ -38,7 +38,7 @@ RETRY_SECONDS = 60
 
 
 @logger.inject_lambda_context(clear_state=True)
-@metrics.log_metrics
+@metrics.log_metrics(capture_cold_start_metric=True)
 @http.handler
 def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     bounded = backend.within(context)

@@ -36,8 +36,12 @@ def scrub(text: str, limit: int = 300) -> str:
 
 
 def count(name: str, times: int = 1) -> None:
+    measure(name, MetricUnit.Count, times)
+
+
+def measure(name: str, unit: MetricUnit, value: float) -> None:
     if _MEASURES:
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=times)
+        metrics.add_metric(name=name, unit=unit, value=value)
 
 
 def called(call: str, seconds: float, *, answered: bool) -> None:
@@ -48,9 +52,8 @@ def called(call: str, seconds: float, *, answered: bool) -> None:
     logger.append_keys(provider_ms={**known, call: known.get(call, 0) + milliseconds})
     # One and zero: the average is the share of answered calls, the maximum says whether any was.
     count("ProviderAnswered", int(answered))
-    if _MEASURES:
-        name = "".join(word.capitalize() for word in call.split("_"))
-        metrics.add_metric(f"Provider{name}Time", MetricUnit.Milliseconds, milliseconds)
+    name = "".join(word.capitalize() for word in call.split("_"))
+    measure(f"Provider{name}Time", MetricUnit.Milliseconds, milliseconds)
 
 
 def decided(what: str, outcome: str, *, before: Enum, after: Enum, **facts: Any) -> None:

@@ -3,11 +3,11 @@
 from payments.aws.queue import Message
 from payments.domain import checks, decisions
 from payments.domain.aggregate import OrderAggregate
-from payments.domain.answers import Outcome, Verification
+from payments.domain.answers import Outcome, Said, Verification
 from payments.domain.decisions import Decision
 from payments.domain.states import PAID, UNPAID
 from payments.errors import OutOfStock
-from payments.telemetry import decided
+from payments.telemetry import count, decided
 from payments.usecases.backend import Backend
 
 
@@ -44,6 +44,9 @@ def apply(
 ) -> Decision:
     """Apply an answer to the aggregate as it is by the time it is written."""
     payment = aggregate.known_payment(tx_ref)
+    denied = payment.status in PAID and answer.said in {Said.NOT_PAID, Said.PENDING, Said.FAILED}
+    if denied and payment.unanswered_since is None:
+        count("PossibleReversal")
     mode = backend.provider(payment).mode
     policy = backend.rules.late_success
     outcome = Outcome.UNANSWERED
@@ -67,6 +70,7 @@ def apply(
         after=aggregate.known_payment(tx_ref).status,
         order_id=aggregate.order.order_id,
         tx_ref=tx_ref,
+        said=answer.said.value,
     )
     return Decision(aggregate, outcome)
 
