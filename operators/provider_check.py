@@ -62,7 +62,7 @@ class Account:
     ) -> Answer | None:
         answer = None
         try:
-            code, body = self.client.send(method, path, SECONDS, **content)
+            code, body = self.client.send("check", method, path, SECONDS, **content)
         except ProviderError as error:
             self.row(what, f"no answer: {error.reason}", assumed, as_assumed=False)
         else:

@@ -19,10 +19,9 @@ from payments.domain import decisions, events
 from payments.domain.aggregate import Event
 from payments.domain.events import EVENTS, SoldLine
 from payments.domain.records import Line, Order, Payment, Refund
-from payments.telemetry import metric_of
 from payments.usecases.publish import envelope
 from tests.events import fields_of, schema, tables
-from tests.template import ROOT, resources
+from tests.template import ROOT
 
 PAGE = ROOT / "docs" / "events.md"
 SCHEMA = PAGE.with_suffix(".schema.json")
@@ -120,16 +119,3 @@ def test_no_event_names_the_customer() -> None:
     text = json.dumps([envelope(KEY, event) for event in made]).lower()
     assert "coffee-250" in text
     assert not [word for word in ("abebe", "0911") if word in text]
-
-
-def test_each_metric_alarm_counts_an_event_or_a_counted_metric() -> None:
-    sources = (*ROOT.glob("functions/*/*.py"), *ROOT.glob("shared/**/*.py"))
-    code = "".join(source.read_text() for source in sources)
-    counted = {metric_of(name) for name in EVENTS} | set(re.findall(r'count\("(\w+)"', code))
-    alarms = resources("AWS::CloudWatch::Alarm").values()
-    own = {each["MetricName"] for each in alarms if each["Namespace"] == "ChapaPayments"}
-    assert own
-    assert own <= counted
-    # What an operator must decide or find out always fires an alarm.
-    for ending in (".review", ".unanswered", ".reversed"):
-        assert {metric_of(name) for name in EVENTS if name.endswith(ending)} <= own

@@ -43,21 +43,6 @@ ROUTES = {
 }
 PUBLIC = {"GET /products", *ROUTES["Webhook"]}
 JWT = ("JWT", {"Ref": "JwtAuthorizer"})
-COUNTED = [
-    "ComparisonOverdue",
-    "PaymentDiffers",
-    "EventsOverdue",
-    "PaymentReversed",
-    "PaymentReview",
-    "PaymentUnanswered",
-]
-COUNTED += [
-    "ProviderKeyMissing",
-    "ProviderRefusedKey",
-    "RefundReversed",
-    "RefundReview",
-    "RefundUnanswered",
-]
 
 
 FACTS: dict[str, Any] = {
@@ -105,10 +90,12 @@ FACTS: dict[str, Any] = {
     "Api CorsConfiguration Fn::If 2": NO_VALUE,
     "PublishLateAlarm MetricName": "IteratorAge",
     "PublishLateAlarm Dimensions 0 Value": {"Ref": "PublishFunction"},
-    "UnpublishedAlarm Dimensions 0 Value": attribute("UnpublishedQueue.QueueName"),
+    "UnpublishedQueueAlarm MetricName": "NumberOfMessagesSent",
+    "ReconcileQueueAlarm MetricName": "ApproximateAgeOfOldestMessage",
     "SweepStoppedAlarm Dimensions 0 Value": {"Ref": "ExpireFunction"},
     "SweepStoppedAlarm ComparisonOperator": "LessThanThreshold",
     "SweepStoppedAlarm TreatMissingData": "breaching",
+    "SweepStoppedAlarm EvaluationPeriods": 3,
 }
 
 
@@ -220,7 +207,7 @@ def test_failing_message_goes_to_dlq_and_fires_alarm() -> None:
     assert queue["RedrivePolicy"] == {"deadLetterTargetArn": target, "maxReceiveCount": 5}
     assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
     assert all(each["SqsManagedSseEnabled"] for each in QUEUES.values())
-    (watched,) = ALARMS["DeadLettersAlarm"]["Dimensions"]
+    (watched,) = ALARMS["DeadLetterQueueAlarm"]["Dimensions"]
     assert watched["Value"] == attribute("DeadLetterQueue.QueueName")
 
 
@@ -263,15 +250,29 @@ def test_parameter_has_description_default_and_limits(parameter: dict[str, Any])
     assert "AllowedValues" in parameter or parameter.keys() >= limits.get(parameter["Type"], set())
 
 
-def test_failing_functions_and_counted_metrics_fire_alarms() -> None:
-    failing = [alarm for alarm in ALARMS.values() if alarm["MetricName"] == "Errors"]
-    assert {each["Dimensions"][0]["Value"]["Ref"] for each in failing} == FUNCTIONS.keys()
-    topic = ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]
-    assert all(alarm["AlarmActions"] == {"Fn::If": topic} for alarm in ALARMS.values())
-    own = {a["MetricName"]: a for a in ALARMS.values() if a["Namespace"] == "ChapaPayments"}
-    thresholds = {metric: alarm["Threshold"] for metric, alarm in own.items()}
-    assert thresholds == dict.fromkeys(COUNTED, 1) | {"BadSignature": 20}
+def test_alarms_watch_each_function_and_tell_both_topics() -> None:
+    for metric in ("Errors", "Throttles"):
+        watching = [alarm for alarm in ALARMS.values() if alarm["MetricName"] == metric]
+        assert {each["Dimensions"][0]["Value"]["Ref"] for each in watching} == FUNCTIONS.keys()
+    nothing = {"Ref": "AWS::NoValue"}
+    told = [
+        {"Fn::If": ["HasAlarmEmail", {"Ref": "AlarmTopic"}, nothing]},
+        {"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, nothing]},
+    ]
+    assert all(alarm["AlarmActions"] == told for alarm in ALARMS.values())
+    [topic] = resources("AWS::SNS::Topic").values()
+    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": {"Ref": "AlarmEmail"}}]
     assert VARIABLES["METRICS_SERVICE"] == STACK_NAME
-    for alarm in own.values():
+    for alarm in (a for a in ALARMS.values() if a["Namespace"] == "ChapaPayments"):
         assert alarm["Dimensions"] == [{"Name": "service", "Value": STACK_NAME}]
-        assert (alarm["Statistic"], alarm["Period"]) == ("Sum", 300)
+
+
+def test_functions_log_json_with_metrics_whatever_the_level_is() -> None:
+    # Lambda takes a line without a level, such as one with metrics, for one of the level INFO.
+    assert GLOBALS["LoggingConfig"] == {
+        "LogFormat": "JSON",
+        "ApplicationLogLevel": {"Ref": "LogLevel"},
+    }
+    assert PARAMETERS["LogLevel"]["AllowedValues"] == ["DEBUG", "INFO"]
+    quiet = {n for n, each in FUNCTIONS.items() if "SystemLogLevel" in each["LoggingConfig"]}
+    assert quiet == {"WebhookFunction"}

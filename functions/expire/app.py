@@ -6,16 +6,17 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from payments.telemetry import count, logger, metrics
 from payments.usecases.backend import Backend
-from payments.usecases.sweep import sweep
+from payments.usecases.sweep import measure_backlog, sweep
 
 backend = Backend.from_environment()
 
 
 @logger.inject_lambda_context(clear_state=True)
-@metrics.log_metrics
+@metrics.log_metrics(capture_cold_start_metric=True)
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     count("Sweeps")
-    swept = sweep(backend.within(context))
+    bounded = backend.within(context)
+    swept = sweep(bounded)
     if swept.failed:
         logger.error("orders not queued; the next sweep finds them again", failed=swept.failed)
     if swept.events:
@@ -23,5 +24,6 @@ def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             "events were not published in time; the stream carries them again", n=swept.events
         )
         count("EventsOverdue", swept.events)
+    measure_backlog(bounded, swept)
     logger.info("sweep", sent=swept.sent, failed=swept.failed, events=swept.events)
     return {"sent": swept.sent, "failed": swept.failed, "events": swept.events}

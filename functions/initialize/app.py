@@ -21,7 +21,7 @@ class PaymentRequest(BaseModel):
 
 
 @logger.inject_lambda_context(clear_state=True)
-@metrics.log_metrics
+@metrics.log_metrics(capture_cold_start_metric=True)
 @http.handler
 def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     user_id = http.user_id(event)

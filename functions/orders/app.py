@@ -55,7 +55,7 @@ class OrderRequest(BaseModel):
 
 
 @logger.inject_lambda_context(clear_state=True)
-@metrics.log_metrics
+@metrics.log_metrics(capture_cold_start_metric=True)
 @http.handler
 def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     order_id = (event.get("pathParameters") or {}).get("order_id")

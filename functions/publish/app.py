@@ -11,7 +11,7 @@ publisher = Publisher.from_environment()
 
 
 @logger.inject_lambda_context(clear_state=True)
-@metrics.log_metrics
+@metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     failed = publisher.publish(event["Records"])
     # Lambda repeats the batch from the lowest number on.

@@ -20,6 +20,7 @@ from payments.errors import (
     BadSignature,
     Busy,
     ConfigurationError,
+    InvalidRequest,
     NotDeferred,
     PaymentNotFound,
     Unavailable,
@@ -37,7 +38,7 @@ RETRY_SECONDS = 60
 
 
 @logger.inject_lambda_context(clear_state=True)
-@metrics.log_metrics
+@metrics.log_metrics(capture_cold_start_metric=True)
 @http.handler
 def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     bounded = backend.within(context)
@@ -50,10 +51,21 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     body = http.raw_body(event)
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     _check_signature(body, headers)
-    note = notification.read(body)
+    count("WebhookAccepted")
+    try:
+        note = notification.read(body)
+    except InvalidRequest:
+        logger.warning("webhook not readable", bytes=len(body))
+        raise
     outcome = "ignored" if note.tx_ref is None else _notified(bounded, note, note.tx_ref)
     count(f"Webhook{outcome.capitalize()}")
-    logger.info("webhook", chapa_event=scrub(note.event), tx_ref=note.tx_ref, outcome=outcome)
+    logger.info(
+        "webhook",
+        chapa_event=scrub(note.event),
+        order_id=order_id_of(note.tx_ref or ""),
+        tx_ref=note.tx_ref,
+        outcome=outcome,
+    )
     return http.respond(200, {"outcome": outcome})
 
 
@@ -65,13 +77,14 @@ def _check_signature(body: bytes, headers: dict[str, str]) -> None:
         raise BadSignature("There is no signature header.")
     try:
         secrets = backend.secrets.current().webhook_secrets
-    except ConfigurationError as error:
-        logger.critical("configuration", reason=str(error))
-        secrets = ()
+    except ConfigurationError:
+        secrets = ()  # The store has logged and counted it.
     if not secrets:
         raise Unavailable("No webhook secret is configured.", retry_after=RETRY_SECONDS)
     if not signature.verify(body, headers, secrets):
         count("BadSignature")
+        # Its maximum over hours says whether any webhook was genuine.
+        count("WebhookAccepted", 0)
         raise BadSignature("No header holds an HMAC of this body under the webhook secret.")
 
 
@@ -118,5 +131,7 @@ def _too_early(decision: Decision, note: Notification, tx_ref: str) -> bool:
 def _callback(bounded: Backend, tx_ref: str) -> None:
     try:
         defer(bounded, bounded.find(tx_ref), tx_ref, bounded.rules.verify_every)
-    except (PaymentNotFound, *CANNOT_DEFER) as error:
-        logger.info("callback not used", kind=type(error).__name__)
+    except PaymentNotFound:
+        count("CallbackUnknown")  # Anybody may send it, so there is no line for each.
+    except CANNOT_DEFER as error:
+        logger.warning("callback not used", tx_ref=tx_ref, kind=type(error).__name__)

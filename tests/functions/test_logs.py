@@ -80,3 +80,39 @@ def test_every_log_line_is_json(
     assert lines
     for line in lines + capsys.readouterr().out.splitlines():
         assert isinstance(json.loads(line), dict)
+
+
+def test_each_decision_and_each_event_is_one_line_that_says_what_moved(
+    shop: Shop, log: StringIO
+) -> None:
+    order_id, tx_ref = shop.begun()
+    assert shop.notify(tx_ref).body == {"outcome": "deferred"}
+    shop.clock.advance(3)
+    shop.control.pay(tx_ref, webhook=False)
+    assert shop.notify(tx_ref).body == {"outcome": "applied"}
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert {line["order_id"] for line in lines} == {order_id}
+    story = [
+        (
+            line["message"],
+            line.get("what"),
+            line.get("outcome"),
+            line.get("from"),
+            line.get("to"),
+            *line.get("provider_ms", ()),
+        )
+        for line in lines
+    ]
+    assert story == [
+        ("order.placed", None, None, None, "pending"),
+        ("payment.initializing", None, None, None, "initializing"),
+        ("payment.pending", None, None, "initializing", "pending", "open"),
+        ("decision", "open", "opened", "initializing", "pending", "open"),
+        ("decision", "check", "open", "pending", "pending", "verify"),
+        ("webhook", None, "deferred", None, None),
+        ("payment.succeeded", None, None, "pending", "succeeded", "verify"),
+        ("order.paid", None, None, "pending", "paid", "verify"),
+        ("decision", "check", "applied", "pending", "succeeded", "verify"),
+        ("webhook", None, "applied", None, None),
+    ]
+    assert (lines[0]["amount"], lines[0]["currency"]) == ("900.00", "ETB")

@@ -6,8 +6,17 @@ from typing import Any
 import pytest
 from aws_lambda_powertools import Metrics
 
-from payments.domain.events import EVENTS, PaymentClosed, PaymentReview
-from payments.telemetry import announce, count, metric_of, metrics, scrub
+from payments.domain.events import EVENTS
+from payments.domain.states import PaymentStatus
+from payments.telemetry import (
+    announce,
+    called,
+    count,
+    decided,
+    metric_of,
+    metrics,
+    scrub,
+)
 
 PRIVATE = ["abebe.bikila@shop.example", "አበበ@shop.example", '"abebe@shop.example"', "0911234567"]
 PRIVATE += ["+251911234567", "+251 91 123 4567", "0911-23-45-67", "4200 0000 0000 0000"]
@@ -57,7 +66,7 @@ def lines(log: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_event_becomes_a_log_line_and_a_metric(clean_metrics: Metrics, log: io.StringIO) -> None:
-    announce("an-order", [PaymentReview(1_000, "a-ref", "amount")])
+    announce("payment.review", "an-order", tx_ref="a-ref", reason="amount")
     [line] = lines(log)
     assert line["message"] == "payment.review"
     assert (line["order_id"], line["tx_ref"], line["reason"]) == ("an-order", "a-ref", "amount")
@@ -69,11 +78,29 @@ def test_metric_is_named_after_the_event() -> None:
     assert len({metric_of(name) for name in EVENTS}) == len(EVENTS)
 
 
-def test_each_event_has_its_own_line_and_count(clean_metrics: Metrics, log: io.StringIO) -> None:
-    announce("an-order", [PaymentClosed(1_000, ref, "why") for ref in "abc"])
-    announce("an-order", [])
-    assert [line["tx_ref"] for line in lines(log)] == ["a", "b", "c"]
-    assert clean_metrics.metric_set["PaymentClosed"]["Value"] == [1, 1, 1]
+def test_decision_has_the_time_of_its_calls_and_the_next_decision_has_not(
+    clean_metrics: Metrics, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1")
+    facts: Any = {"order_id": "an-order", "tx_ref": "a-ref"}
+    facts |= {"before": PaymentStatus.PENDING, "after": PaymentStatus.SUCCEEDED}
+    called("cancel", 0.25, answered=False)
+    called("verify_refund", 1.5, answered=True)
+    called("verify_refund", 0.5, answered=True)
+    decided("check", "applied", **facts)
+    decided("check", "duplicate", **facts)
+    first, second = lines(log)
+    assert first["provider_ms"] == {"cancel": 250, "verify_refund": 2000}
+    assert (first["message"], first["what"], first["outcome"]) == ("decision", "check", "applied")
+    assert (first["from"], first["to"]) == ("pending", "succeeded")
+    assert first["xray_trace_id"] == "1-5759e988-bd862e3fe1be46a994272793"
+    assert "provider_ms" not in second
+    counted = {name: metric["Value"] for name, metric in clean_metrics.metric_set.items()}
+    assert counted == {
+        "ProviderAnswered": [0, 1, 1],
+        "ProviderCancelTime": [250],
+        "ProviderVerifyRefundTime": [1500, 500],
+    }
 
 
 def test_count_adds_one(clean_metrics: Metrics) -> None:

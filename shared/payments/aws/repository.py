@@ -83,6 +83,10 @@ QUEUED_SECONDS = 900
 MAX_QUEUED_SECONDS = 6 * 3600
 
 
+MAX_COUNTED = 1000
+"""Entries of a list that are counted; with more, the number is this one."""
+
+
 class Stale(Exception):
     """Another process wrote first: read again, decide again."""
 
@@ -93,6 +97,10 @@ class DueOrder(NamedTuple):
     order_id: str
     due_at: int
     queued: int = 0
+
+    def waited(self, now: int) -> int:
+        """Seconds since it became due. Each time that it was queued moved its due time on."""
+        return now - self.due_at + sum(map(queued_pause, range(self.queued)))
 
 
 class Listed(NamedTuple):
@@ -114,6 +122,18 @@ class Unpaid(NamedTuple):
 class PaymentKey(NamedTuple):
     order_id: str
     tx_ref: str
+
+
+class Standing(NamedTuple):
+    """What stands in a list: how many entries, and since when the oldest of them."""
+
+    entries: int
+    since: int | None
+
+
+def queued_pause(queued: int) -> int:
+    """Seconds for which an order that was queued so often is not queued again."""
+    return min(QUEUED_SECONDS << queued, MAX_QUEUED_SECONDS)
 
 
 class Repository:
@@ -237,13 +257,12 @@ class Repository:
 
         False when the order was saved since. Outside the version, since it decides nothing.
         """
-        pause = min(QUEUED_SECONDS * 2**due.queued, MAX_QUEUED_SECONDS)
         return self._update_if(
             order_key(due.order_id),
             UpdateExpression="SET due_at = :later, queued = :more",
             ConditionExpression="due_at = :due AND queued = :queued",
             ExpressionAttributeValues={
-                ":later": serialize(now + pause),
+                ":later": serialize(now + queued_pause(due.queued)),
                 ":more": serialize(due.queued + 1),
                 ":due": serialize(due.due_at),
                 ":queued": serialize(due.queued),
@@ -310,6 +329,18 @@ class Repository:
             for item in map(plain, page["Items"]):
                 kind, _, name = item["sk"].partition("#")
                 yield Listed(item["pk"].partition("#")[2], kind, name)
+
+    def standing(self, list_key: str) -> Standing:
+        """How much stands in a list of payments and refunds. Eventually consistent."""
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName="lists",
+            KeyConditionExpression="list_key = :list",
+            ExpressionAttributeValues={":list": serialize(list_key)},
+            Limit=MAX_COUNTED,
+        )
+        items = answer["Items"]
+        return Standing(len(items), int(items[0]["list_at"]["S"]) if items else None)
 
     def list_page(
         self,

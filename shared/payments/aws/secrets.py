@@ -100,6 +100,7 @@ class SecretStore:
         if not current:
             # Payments still work: the schedule checks them. Webhooks are answered 503.
             logger.error("webhook_secret: missing in the secret")
+            count("WebhookSecretMissing")
         version, mode, api_keys = self._keys(values)
         return Secret(
             provider=version.provider,

@@ -31,7 +31,7 @@ from payments.errors import (
     ProviderUnavailable,
 )
 from payments.settings import Settings
-from payments.telemetry import count, logger, scrub
+from payments.telemetry import called, count, logger, scrub
 
 CONNECT_SECONDS = 4.0
 READ_SECONDS = 20.0
@@ -169,27 +169,29 @@ class Calls:
         # Not `hostname`: browsers read `https://evil\@host/` as a page of evil.
         return parts.scheme == "https" and parts.netloc.lower() in hosts
 
-    def _ask(self, path: str, time_left: float) -> Envelope:
+    def _ask(self, call: str, path: str, time_left: float) -> Envelope:
         time_of_a_try = (time_left - READ_RETRIES * PAUSE_SECONDS) / (READ_RETRIES + 1)
-        return read_envelope(*self._exchange("GET", path, time_of_a_try))
+        return read_envelope(*self._exchange(call, "GET", path, time_of_a_try))
 
-    def _act(self, method: str, path: str, time_left: float, **content: Any) -> tuple[int, bytes]:
+    def _act(
+        self, call: str, method: str, path: str, time_left: float, **content: Any
+    ) -> tuple[int, bytes]:
         # Questions have connections of their own: one that was just used says nothing here.
         if self._clock() - self._acted_at > IDLE_SECONDS:
             self.session.close()
         try:
-            return self._exchange(method, path, time_left, **content)
+            return self._exchange(call, method, path, time_left, **content)
         finally:
             self._acted_at = self._clock()
 
     def _exchange(
-        self, method: str, path: str, time_left: float, **content: Any
+        self, call: str, method: str, path: str, time_left: float, **content: Any
     ) -> tuple[int, bytes]:
         """The HTTP code and the body. `content` is `json`, `data` or `headers`.
 
         Raises a ProviderError for 401, 429 and 5xx, and when no whole answer came.
         """
-        code, body = self.send(method, path, time_left, **content)
+        code, body = self.send(call, method, path, time_left, **content)
         if code == 401:
             count("ProviderRefusedKey")
             logger.error("the provider refused our API key", path=path.split("/")[1])
@@ -202,13 +204,14 @@ class Calls:
 
     def send(
         self,
+        call: str,
         method: str,
         path: str,
         time_left: float,
         headers: Mapping[str, str] | None = None,
         **content: Any,
     ) -> tuple[int, bytes]:
-        """One exchange as it is: the HTTP code and the body.
+        """One exchange as it is: the HTTP code and the body. `call` names it in logs and metrics.
 
         Raises a ProviderError when no whole answer came or no key of this version is known.
         """
@@ -220,6 +223,7 @@ class Calls:
         if time_left < MIN_SECONDS:
             raise ProviderUnavailable("no time left to ask", may_have_acted=False)
         connect = min(CONNECT_SECONDS, time_left / 4)
+        started, answered = self._clock(), False
         try:
             with self.session.request(
                 method,
@@ -231,6 +235,7 @@ class Calls:
                 stream=True,
             ) as reply:
                 body = content_of(reply)
+            answered = reply.status_code < 500 and reply.status_code not in {401, 429}
         except requests.ConnectTimeout:
             raise ProviderUnavailable("no connection in time", may_have_acted=False) from None
         except requests.Timeout:
@@ -241,6 +246,8 @@ class Calls:
             # A body cut short or too long, a wrong encoding or Location. requests raises the
             # ValueError of a URL in a redirect that it only reads.
             raise ProviderFailed(f"a broken answer ({type(error).__name__})") from None
+        finally:
+            called(call, self._clock() - started, answered=answered)
         return reply.status_code, body
 
 

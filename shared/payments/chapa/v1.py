@@ -86,7 +86,9 @@ class ChapaV1(Calls):
             },
             **self._urls(payment),
         }
-        answer = read_envelope(*self._act("POST", "/transaction/initialize", time_left, json=body))
+        answer = read_envelope(
+            *self._act("open", "POST", "/transaction/initialize", time_left, json=body)
+        )
         if _used_before(answer):
             # Nobody else can have made this reference: our own call arrived twice.
             raise ProviderFailed("the reference was used before")
@@ -97,7 +99,7 @@ class ChapaV1(Calls):
     def verify(self, payment: Payment, time_left: float) -> Verification:
         tx_ref = payment.tx_ref
         try:
-            answer = self._ask(f"/transaction/verify/{in_path(tx_ref)}", time_left)
+            answer = self._ask("verify", f"/transaction/verify/{in_path(tx_ref)}", time_left)
         except ProviderError as error:
             logger.warning("verify unanswered", tx_ref=tx_ref, reason=error.reason)
             return Verification(Said.UNKNOWN)
@@ -136,7 +138,7 @@ class ChapaV1(Calls):
         """
         path = f"/transaction/cancel/{in_path(payment.tx_ref)}"
         try:
-            code, _ = self._act("PUT", path, time_left)
+            code, _ = self._act("cancel", "PUT", path, time_left)
         except ProviderError as error:
             logger.warning("cancel unanswered", tx_ref=payment.tx_ref, reason=error.reason)
             return False
@@ -154,7 +156,7 @@ class ChapaV1(Calls):
             "reference": refund_reference(refund.refund_id, refund.attempt),
             "reason": refund.reason or "Refund",
         }
-        answer = read_envelope(*self._act("POST", path, time_left, data=form))
+        answer = read_envelope(*self._act("refund", "POST", path, time_left, data=form))
         if _used_before(answer):
             return None
         if not _accepted(answer):
@@ -166,7 +168,7 @@ class ChapaV1(Calls):
     def verify_refund(self, refund: Refund, time_left: float) -> Said:
         path = f"/refund/{in_path(refund.provider_refund_id or '')}/verify"
         try:
-            answer = self._ask(path, time_left)
+            answer = self._ask("verify_refund", path, time_left)
         except ProviderError as error:
             logger.warning(
                 "refund check unanswered", refund_id=refund.refund_id, reason=error.reason
@@ -191,7 +193,7 @@ class ChapaV1(Calls):
         same, it is read.
         """
         number = int(position or 1)
-        answer = self._ask(f"/transactions?page={number}&per_page={ROWS}", time_left)
+        answer = self._ask("list", f"/transactions?page={number}&per_page={ROWS}", time_left)
         data = answer.data if isinstance(answer.data, dict) else {}
         items = data.get("transactions")
         if answer.code not in SUCCESS_CODES or not isinstance(items, list):

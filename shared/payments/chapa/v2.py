@@ -138,7 +138,7 @@ class ChapaV2(Calls):
         }
         if customer:
             body["customer"] = _international(customer)
-        answer = self._post("/payments/hosted", time_left, body)
+        answer = self._post("open", "/payments/hosted", time_left, body)
         if _code(answer) == USED:
             # Nobody else can have made this reference: our own call arrived twice.
             raise ProviderFailed("the reference was used before")
@@ -161,7 +161,7 @@ class ChapaV2(Calls):
         nowhere = True
         for path in _ways(payment):
             try:
-                answer = self._ask(path, until - self._clock())
+                answer = self._ask("verify", path, until - self._clock())
             except ProviderError as error:
                 logger.warning("verify unanswered", tx_ref=payment.tx_ref, reason=error.reason)
                 return Verification(Said.UNKNOWN)
@@ -245,7 +245,7 @@ class ChapaV2(Calls):
             "reason": (refund.reason or "Refund")[:MAX_REASON],
             "merchant_reference": refund_reference(refund.refund_id, refund.attempt),
         }
-        answer = self._post("/refunds", time_left, body)
+        answer = self._post("refund", "/refunds", time_left, body)
         if _code(answer) == USED and refund.sends:
             return None  # An earlier call, whose answer was lost, arrived.
         if not _accepted(answer):
@@ -260,7 +260,9 @@ class ChapaV2(Calls):
         ours = refund_reference(refund.refund_id, refund.attempt)
         for reference in filter(None, (refund.provider_refund_id, ours)):
             try:
-                answer = self._ask(f"/refunds/{in_path(reference)}/verify", until - self._clock())
+                answer = self._ask(
+                    "verify_refund", f"/refunds/{in_path(reference)}/verify", until - self._clock()
+                )
             except ProviderError as error:
                 logger.warning(
                     "refund check unanswered", refund_id=refund.refund_id, reason=error.reason
@@ -292,7 +294,7 @@ class ChapaV2(Calls):
         query = {"from": _iso(since), "to": _iso(until), "per_page": str(ROWS), "limit": str(ROWS)}
         if (kind, value) != ("page", "1"):
             query[kind] = value
-        answer = self._ask(f"/{name}?{urlencode(query)}", time_left)
+        answer = self._ask("list", f"/{name}?{urlencode(query)}", time_left)
         data = answer.data if isinstance(answer.data, dict) else {}
         items = data.get("items")
         if name == REFUNDS and answer.code == 404:
@@ -313,12 +315,12 @@ class ChapaV2(Calls):
             following = f"{REFUNDS} page 1"
         return Page(rows, following, len(items) - len(rows))
 
-    def _post(self, path: str, time_left: float, body: Mapping[str, Any]) -> Envelope:
+    def _post(self, call: str, path: str, time_left: float, body: Mapping[str, Any]) -> Envelope:
         # The docs' security guide asks for the key; what a repetition returns is not documented. It
         # names the whole request: an attempt without a field that Chapa refused is another one.
         key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
         headers = {"Idempotency-Key": key}
-        return read_envelope(*self._act("POST", path, time_left, json=body, headers=headers))
+        return read_envelope(*self._act(call, "POST", path, time_left, json=body, headers=headers))
 
 
 def _payment_row(item: object) -> Transaction | None:

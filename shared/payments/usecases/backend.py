@@ -16,13 +16,14 @@ from payments.chapa.provider import Provider
 from payments.chapa.v1 import ChapaV1
 from payments.chapa.v2 import ChapaV2
 from payments.domain import checks
-from payments.domain.aggregate import OrderAggregate
+from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.ids import RandomBytes, is_order_id, order_id_of, refund_reference
 from payments.domain.records import Payment
 from payments.domain.rules import Rules
 from payments.errors import Busy, OrderNotFound, PaymentNotFound, RefundNotFound
 from payments.settings import Settings
 from payments.telemetry import announce
+from payments.web.views import details_view
 
 RESERVED_SECONDS = 2.0
 """Of each invocation, kept for storing what the provider said and for answering."""
@@ -170,7 +171,13 @@ class Backend:
             return after
         scheduled = checks.schedule(before, after, self.now, self.rules)
         saved = self.repository.save(before, scheduled, unpaid)
-        announce(after.order.order_id, after.new_events)
+        for event in after.new_events:
+            announce(
+                event.name,
+                after.order.order_id,
+                **_moved(event, before, after),
+                **details_view(event),
+            )
         return saved
 
     def change(
@@ -183,3 +190,25 @@ class Backend:
             except Stale:
                 aggregate = self.read(aggregate.order.order_id)
         raise AssertionError("unreachable")
+
+
+def _moved(event: Event, before: OrderAggregate | None, after: OrderAggregate) -> dict[str, str]:
+    """The statuses, before and after, of what an event is about; new things have none before."""
+    statuses = {"from": _status(event, before), "to": _status(event, after)}
+    return {name: status for name, status in statuses.items() if status is not None}
+
+
+def _status(event: Event, aggregate: OrderAggregate | None) -> str | None:
+    if aggregate is None:
+        return None
+    match event.name.partition(".")[0]:
+        case "order":
+            return aggregate.order.status.value
+        case "payment":
+            payment = aggregate.payment(getattr(event, "tx_ref", ""))
+            return payment.status.value if payment else None
+        case "refund":
+            refund = aggregate.refund(getattr(event, "refund_id", ""))
+            return refund.status.value if refund else None
+        case _:
+            return None

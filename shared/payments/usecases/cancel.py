@@ -5,6 +5,7 @@ from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.states import OrderStatus
 from payments.errors import OrderInReview, OrderPaid
+from payments.telemetry import decided
 from payments.usecases.backend import Backend
 from payments.usecases.reconcile import close
 from payments.usecases.settle import defer
@@ -25,6 +26,8 @@ def cancel(backend: Backend, order_id: str, user_id: str) -> OrderAggregate:
             aggregate = close(backend, aggregate, open_ones, "the order was cancelled")
         except Stale:
             aggregate = backend.read(order_id)
+    status = aggregate.order.status
+    decided("cancel", status.value, before=OrderStatus.PENDING, after=status, order_id=order_id)
     if aggregate.order.status in {OrderStatus.PAID, OrderStatus.REFUNDED}:
         raise OrderPaid("The order was paid before it could be cancelled.", order_id=order_id)
     if aggregate.in_review:

@@ -19,6 +19,7 @@ from payments.errors import (
     ProviderUnavailable,
     Unavailable,
 )
+from payments.telemetry import decided
 from payments.usecases.backend import Backend
 from payments.usecases.reconcile import close
 
@@ -166,6 +167,14 @@ def _begin(backend: Backend, aggregate: OrderAggregate, tx_ref: str) -> Checkout
         ),
     )
     payment = aggregate.known_payment(tx_ref)
+    decided(
+        "open",
+        "opened",
+        before=PaymentStatus.INITIALIZING,
+        after=payment.status,
+        order_id=order.order_id,
+        tx_ref=tx_ref,
+    )
     if payment.status is not PaymentStatus.PENDING:
         # It took so long that another process settled or closed it: its page is not handed out.
         raise PaymentInProgress(
@@ -181,4 +190,13 @@ def _release(
 ) -> None:
     """End the lease at once: the next request may begin another payment."""
     step = decisions.maybe_opened if acted else decisions.never_opened
-    backend.change(aggregate, lambda current: step(current, tx_ref, reason, backend.now))
+    released = backend.change(aggregate, lambda current: step(current, tx_ref, reason, backend.now))
+    decided(
+        "open",
+        "unanswered" if acted else "not_opened",
+        before=PaymentStatus.INITIALIZING,
+        after=released.known_payment(tx_ref).status,
+        order_id=aggregate.order.order_id,
+        tx_ref=tx_ref,
+        reason=reason,
+    )

@@ -18,7 +18,7 @@ from payments.errors import (
     RefundKeyUsed,
     RefundTooLarge,
 )
-from payments.telemetry import scrub
+from payments.telemetry import decided, scrub
 from payments.usecases.backend import Backend
 from payments.usecases.settle import apply
 
@@ -165,6 +165,15 @@ def advance(backend: Backend, aggregate: OrderAggregate, refund: Refund) -> Orde
     outcome = Outcome.OPEN
     if refund.status is not RefundStatus.REVIEW:
         aggregate, outcome = _step(backend, aggregate, refund)
+        decided(
+            "check refund" if refund.provider_refund_id else "refund",
+            outcome.value,
+            before=refund.status,
+            after=aggregate.known_refund(refund.refund_id).status,
+            order_id=aggregate.order.order_id,
+            tx_ref=refund.tx_ref,
+            refund_id=refund.refund_id,
+        )
     return backend.change(
         aggregate,
         lambda current: checks.refund_checked(

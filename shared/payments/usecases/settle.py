@@ -3,10 +3,11 @@
 from payments.aws.queue import Message
 from payments.domain import checks, decisions
 from payments.domain.aggregate import OrderAggregate
-from payments.domain.answers import Outcome, Verification
+from payments.domain.answers import Outcome, Said, Verification
 from payments.domain.decisions import Decision
 from payments.domain.states import PAID, UNPAID
 from payments.errors import OutOfStock
+from payments.telemetry import count, decided
 from payments.usecases.backend import Backend
 
 
@@ -42,7 +43,11 @@ def apply(
     backend: Backend, aggregate: OrderAggregate, tx_ref: str, answer: Verification
 ) -> Decision:
     """Apply an answer to the aggregate as it is by the time it is written."""
-    mode = backend.provider(aggregate.known_payment(tx_ref)).mode
+    payment = aggregate.known_payment(tx_ref)
+    denied = payment.status in PAID and answer.said in {Said.NOT_PAID, Said.PENDING, Said.FAILED}
+    if denied and payment.unanswered_since is None:
+        count("PossibleReversal")
+    mode = backend.provider(payment).mode
     policy = backend.rules.late_success
     outcome = Outcome.UNANSWERED
 
@@ -58,6 +63,15 @@ def apply(
         # A late success whose goods were sold to others meanwhile: the money goes back.
         policy = "refund"
         aggregate = backend.change(aggregate, step)
+    decided(
+        "check",
+        outcome.value,
+        before=payment.status,
+        after=aggregate.known_payment(tx_ref).status,
+        order_id=aggregate.order.order_id,
+        tx_ref=tx_ref,
+        said=answer.said.value,
+    )
     return Decision(aggregate, outcome)
 
 

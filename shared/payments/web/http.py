@@ -53,7 +53,7 @@ def handler(function: Handler) -> Handler:
         try:
             response = function(event, context)
         except PaymentsError as error:
-            _log(error)
+            _log(error, event)
             response = problem(error)
         except ConfigurationError as error:
             logger.critical("configuration", reason=str(error))
@@ -74,8 +74,10 @@ def handler(function: Handler) -> Handler:
     return wrapped
 
 
-def _log(error: PaymentsError) -> None:
+def _log(error: PaymentsError, event: Event) -> None:
     known = TABLE[type(error)]
+    if known.status < 500 and "authorizer" not in event.get("requestContext", {}):
+        return  # What strangers send is only counted: a flood of it must not fill the logs.
     log = logger.error if known.status >= 500 else logger.info
     log(known.code, detail=error.detail, order_id=error.members.get("order_id"))
 

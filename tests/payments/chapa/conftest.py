@@ -29,6 +29,16 @@ def counted() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(autouse=True)
+def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """The calls that were sent, and whether each was answered; `counted` has no metrics of them."""
+    calls: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        "payments.chapa.calls.called", lambda call, _, *, answered: calls.append((call, answered))
+    )
+    return calls
+
+
+@pytest.fixture(autouse=True)
 def slept(monkeypatch: pytest.MonkeyPatch, log: io.StringIO) -> list[float]:
     """The pauses before retries, which take no time."""
     pauses: list[float] = []

@@ -110,7 +110,12 @@ ANSWERS: dict[str, Row] = {
 @EACH_CALL
 @pytest.mark.parametrize("name", ANSWERS)
 def test_each_call_knows_what_an_answer_proves(
-    net: Net, api: Api, counted: dict[str, Any], call: str, name: str
+    net: Net,
+    api: Api,
+    counted: dict[str, Any],
+    called: list[tuple[str, bool]],
+    call: str,
+    name: str,
 ) -> None:
     code, body, error, closed, verification = ANSWERS[name]
     net.answer(call, code, body)
@@ -120,6 +125,8 @@ def test_each_call_knows_what_an_answer_proves(
     may_change = code in {429, 500, 502, 503, 504}
     assert len(net.calls) == (TRIES if may_change and call not in ACTS else 1)
     assert set(counted) == ({"ProviderRefusedKey"} if code == 401 else set())
+    answered = code < 500 and code not in {401, 429} and not isinstance(body, Exception)
+    assert called == [(call, answered)]
 
 
 @pytest.mark.parametrize("url", [f"{CHAPA}/elsewhere", "https://[nowhere"])

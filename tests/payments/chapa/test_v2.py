@@ -671,7 +671,11 @@ def test_wire_of_v2_is_in_santim() -> None:
 
 @pytest.mark.parametrize("call", ["open", "verify", "refund", "verify_refund"])
 def test_version_without_a_key_is_not_asked_and_counted(
-    net: NetV2, log: io.StringIO, counted: dict[str, Any], call: str
+    net: NetV2,
+    log: io.StringIO,
+    counted: dict[str, Any],
+    called: list[tuple[str, bool]],
+    call: str,
 ) -> None:
     api = ApiV2(url="")
     api.key = "CHASECK_TEST-0123456789abcdef"
@@ -679,6 +683,7 @@ def test_version_without_a_key_is_not_asked_and_counted(
     assert api.outcome(call) == unasked.get(call, NOT_REACHED)
     assert api.client.mode == "test"
     assert not net.calls
+    assert not called
     assert set(counted) == {"ProviderKeyMissing"}
     assert '"provider":"chapa-v2"' in log.getvalue()
 

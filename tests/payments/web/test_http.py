@@ -21,6 +21,7 @@ from payments.errors import (
     ProviderError,
     ProviderRejected,
     ProviderUnavailable,
+    Unavailable,
 )
 from payments.telemetry import metrics
 from payments.web.http import (
@@ -211,14 +212,17 @@ def test_codes_are_unique_and_those_of_the_contract() -> None:
     assert sorted((known.code, known.status) for known in TABLE.values()) == sorted(contract)
 
 
-def answered(error: Exception | None = None) -> Response:
+CUSTOMER = {"requestContext": {"authorizer": {"jwt": {"claims": {"sub": "abebe"}}}}}
+
+
+def answered(error: Exception | None = None, event: Event = CUSTOMER) -> Response:
     @handler
     def function(event: Event, context: LambdaContext) -> Response:
         if error is not None:
             raise error
         return respond(200, {"fine": True})
 
-    return function({}, LambdaContext())
+    return function(event, LambdaContext())
 
 
 @pytest.mark.parametrize("error", TABLE, ids=lambda error: error.__name__)
@@ -253,6 +257,15 @@ def test_every_error_becomes_a_problem_document_and_one_log_line(
     again = problem(error("Why.", retry_after=7, skus=["MUG"]))
     assert again["headers"]["retry-after"] == "7"
     assert (document(again)["retry_after"], document(again)["skus"]) == (7, ["MUG"])
+
+
+def test_refused_request_of_a_stranger_is_counted_and_not_logged(
+    log: io.StringIO, counted: dict[str, Any]
+) -> None:
+    answered(InvalidRequest("Why."), {"requestContext": {"http": {}}})
+    assert (log.getvalue(), set(counted)) == ("", {"Answered400"})
+    answered(Unavailable("Why."), {"requestContext": {"http": {}}})
+    assert [line["message"] for line in lines(log)] == ["unavailable"]
 
 
 @pytest.mark.parametrize(
