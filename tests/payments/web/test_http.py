@@ -23,13 +23,13 @@ from payments.errors import (
     ProviderUnavailable,
 )
 from payments.telemetry import metrics
+from payments.web.bodies import parse
 from payments.web.http import (
     MAX_BODY,
     Event,
     Response,
     handler,
     header,
-    parse,
     problem,
     raw_body,
     respond,
