@@ -39,11 +39,11 @@ NOT_PLAIN = {"StrEnum", "IntEnum", "Flag"}
 
 IO = {"asyncio", "http", "io", "logging", "os", "pathlib", "random", "socket", "time"}
 # The layer contains urllib3 because of requests; Lambda provides boto3.
-AVAILABLE = {"pydantic", "requests", "aws_lambda_powertools", "urllib3", "boto3", "botocore"}
+AVAILABLE = {"pydantic", "requests", "aws_lambda_powertools", "urllib3", "botocore"}
 USERS = {
     "requests": {"chapa.calls", "chapa.http"},
     "urllib3": {"chapa.calls", "chapa.http"},
-    "boto3": {"aws.items", "usecases.backend", "usecases.publish"},
+    "pydantic": {"web.bodies"},
 }
 
 
@@ -133,7 +133,7 @@ def test_module_imports_only_packages_available_on_lambda() -> None:
 
 def test_function_imports_no_table_no_chapa_and_only_packages_available_on_lambda() -> None:
     for name, path in FUNCTIONS.items():
-        assert packages(path) <= AVAILABLE - {"requests", "boto3"}, name
+        assert packages(path) <= AVAILABLE - {"requests"}, name
         # The table and Chapa are behind the use cases.
         assert not own(path) & {"chapa.v1", "chapa.v2", "aws.repository"}, name
 

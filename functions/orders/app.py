@@ -12,6 +12,7 @@ from payments.usecases.backend import Backend
 from payments.usecases.cancel import cancel
 from payments.usecases.place import MAX_QUANTITY, Placing, place
 from payments.web import http
+from payments.web.bodies import parse
 from payments.web.views import order_view
 
 backend = Backend.from_environment()
@@ -65,7 +66,7 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
         return http.respond(202 if pending else 200, order_view(aggregate))
 
     user_id = http.user_id(event)
-    request = http.parse(OrderRequest, http.raw_body(event))
+    request = parse(OrderRequest, http.raw_body(event))
     key = http.header(event, "idempotency-key")
     if key is not None and not 1 <= len(key) <= 200:
         raise InvalidRequest("An Idempotency-Key has 1 to 200 characters.")

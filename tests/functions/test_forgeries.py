@@ -59,8 +59,7 @@ class Costs:
         for function in ("webhook", "orders", "initialize"):
             import_module(f"functions.{function}.app")  # A cold start reads its settings.
         monkeypatch.setattr(hmac, "new", self._counted("hmac", hmac.new))
-        for where, name in ((json, "loads"), (http, "parse")):
-            monkeypatch.setattr(where, name, self._counted(name, getattr(where, name)))
+        monkeypatch.setattr(json, "loads", self._counted("loads", json.loads))
         for name in ("model_validate", "model_validate_json"):
             method = vars(BaseModel)[name].__func__
             monkeypatch.setattr(BaseModel, name, classmethod(self._counted(name, method)))

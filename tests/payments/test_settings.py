@@ -1,14 +1,14 @@
+from dataclasses import MISSING, FrozenInstanceError, fields
+
 import pytest
-from pydantic import ValidationError
-from pydantic_core import PydanticUndefined
 
 from payments.domain.rules import Rules
 from payments.errors import ConfigurationError
 from payments.settings import PublisherSettings, Settings
 from tests.environment import SETTINGS
 
-REQUIRED = [name.upper() for name, field in Settings.model_fields.items() if field.is_required()]
-OPTIONAL = [name.upper() for name in Settings.model_fields if name.upper() not in REQUIRED]
+REQUIRED = [each.name.upper() for each in fields(Settings) if each.default is MISSING]
+DEFAULTS = {each.name: each.default for each in fields(Settings) if each.default is not MISSING}
 WRONG = {
     "TABLE_NAME": [""],
     "QUEUE_URL": [""],
@@ -57,8 +57,8 @@ def test_environment_becomes_settings_and_rules() -> None:
         late_success="reserve",
     )
     assert found == settings()
-    with pytest.raises(ValidationError, match="frozen"):
-        found.shop_name = "Another"
+    with pytest.raises(FrozenInstanceError):
+        found.shop_name = "Another"  # type: ignore[misc]
 
 
 def test_spaces_in_a_list_do_not_matter() -> None:
@@ -72,11 +72,9 @@ def test_missing_setting_is_named(name: str) -> None:
         Settings.from_environment(without(name))
 
 
-@pytest.mark.parametrize("name", OPTIONAL)
-def test_optional_setting_has_a_default(name: str) -> None:
-    default = Settings.model_fields[name.lower()].default
-    assert default is not PydanticUndefined
-    assert getattr(Settings.from_environment(without(name)), name.lower()) == default
+@pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
+def test_optional_setting_has_a_default(name: str, default: object) -> None:
+    assert getattr(Settings.from_environment(without(name.upper())), name) == default
 
 
 @pytest.mark.parametrize(
@@ -101,7 +99,7 @@ def test_publisher_needs_only_table_and_bus() -> None:
     for missing in given:
         with pytest.raises(ConfigurationError, match=f"^{missing}: "):
             PublisherSettings.from_environment(given | {missing: ""})
-    assert "bus_name" not in Settings.model_fields
+    assert not hasattr(settings(), "bus_name")
 
 
 def test_message_repeats_no_value() -> None:

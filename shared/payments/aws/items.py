@@ -26,8 +26,6 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, NamedTuple
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.comparison import Comparison
 from payments.domain.events import EVENTS, SoldLine, details, gives_back
@@ -53,8 +51,39 @@ COMPARISON_PK = "COMPARISON"
 EVENTS_PREFIX = "EVENTS#"
 STOCK_PREFIX = "STOCK#"
 
-serialize = TypeSerializer().serialize
-deserialize = TypeDeserializer().deserialize
+
+def serialize(value: Any) -> dict[str, Any]:
+    """A value in DynamoDB's JSON. boto3 has this, too, and takes a tenth of a cold start."""
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int() | Decimal():
+            return {"N": str(value)}
+        case None:
+            return {"NULL": True}
+        case Mapping():
+            return {"M": {name: serialize(each) for name, each in value.items()}}
+        case list() | tuple():
+            return {"L": [serialize(each) for each in value]}
+    raise TypeError(f"{type(value).__name__} is not stored")
+
+
+def deserialize(value: Mapping[str, Any]) -> Any:
+    """A value out of DynamoDB's JSON. Our numbers are whole; another one stays a decimal."""
+    [(kind, given)] = value.items()
+    match kind:
+        case "N":
+            number = Decimal(given)
+            return int(number) if number == number.to_integral_value() else number
+        case "NULL":
+            return None
+        case "M":
+            return plain(given)
+        case "L":
+            return [deserialize(each) for each in given]
+    return given
 
 
 @dataclass(frozen=True)
@@ -208,20 +237,7 @@ def _due_shard(prefix: str, order_id: str) -> str:
 
 def plain(raw: Mapping[str, Any]) -> dict[str, Any]:
     """An item out of DynamoDB's JSON."""
-    return {name: _whole(deserialize(value)) for name, value in raw.items()}
-
-
-def _whole(value: Any) -> Any:
-    """Our numbers are whole; DynamoDB returns decimals."""
-    match value:
-        case Decimal() if value == value.to_integral_value():
-            return int(value)
-        case dict():
-            return {key: _whole(inner) for key, inner in value.items()}
-        case list():
-            return [_whole(inner) for inner in value]
-        case _:
-            return value
+    return {name: deserialize(value) for name, value in raw.items()}
 
 
 def comparison_key(provider: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ alone has several meanings (developer.chapa.co/integrations/responses).
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import requests
-from pydantic import BaseModel, ConfigDict
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
@@ -69,10 +69,9 @@ ROWS = 25
 """How many rows of a list are asked for at once: a page stays below the size limit of an answer."""
 
 
-class Envelope(BaseModel):
+@dataclass(frozen=True)
+class Envelope:
     """What every answer comes in, and its HTTP code."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     code: int
     message: str | dict[str, Any] | list[Any] | None
@@ -81,6 +80,8 @@ class Envelope(BaseModel):
     data: Any = None
     error: Any = None
     """Of v2 only: a code and details."""
+    has_status: bool = False
+    """Whether the answer names a status; it may be null."""
 
 
 class Calls:
@@ -254,10 +255,19 @@ class Calls:
 def read_envelope(code: int, body: bytes) -> Envelope:
     try:
         content = json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
-        return Envelope.model_validate({**content, "code": code})
-    except (ValueError, TypeError, ArithmeticError, RecursionError):
-        # Decimal refuses a huge exponent with an ArithmeticError.
-        raise ProviderFailed(f"HTTP {code} without an envelope") from None
+    except (ValueError, ArithmeticError, RecursionError):
+        content = None  # Decimal refuses a huge exponent with an ArithmeticError.
+    message = content.get("message", 0) if isinstance(content, dict) else 0
+    if not isinstance(message, str | dict | list | None):
+        raise ProviderFailed(f"HTTP {code} without an envelope")
+    return Envelope(
+        code=code,
+        message=message,
+        status=content.get("status"),
+        data=content.get("data"),
+        error=content.get("error"),
+        has_status="status" in content,
+    )
 
 
 def _no_constant(name: str) -> None:

@@ -242,7 +242,7 @@ def _not_paid(answer: Envelope) -> bool:
     A fixture has 200 with `data` null and the status "null". Errors of other servers have no
     `status` and say nothing about a payment.
     """
-    if "status" not in answer.model_fields_set:
+    if not answer.has_status:
         return False
     nothing = answer.data is None and SAID.get(word_of(answer.status)) is Said.NOT_PAID
     return answer.code in {400, 404} or (answer.code == 200 and nothing)

@@ -455,9 +455,7 @@ def _missing(answer: Envelope) -> bool:
     A 404 of another server has no `status` and says nothing.
     """
     code = _code(answer)
-    return code == NOT_FOUND or (
-        code is None and answer.code == 404 and "status" in answer.model_fields_set
-    )
+    return code == NOT_FOUND or (code is None and answer.code == 404 and answer.has_status)
 
 
 def _is_empty_list(answer: Envelope) -> bool:

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import boto3
-
-from payments.aws.clients import CONFIG
+from payments.aws.clients import client, client_at_first_use
 from payments.aws.queue import Queue
 from payments.aws.repository import Repository, Stale, Unpaid
 from payments.aws.secrets import SecretStore
@@ -66,7 +64,7 @@ class Backend:
         """Raises ConfigurationError. Calls nothing yet: the secret is read at first use."""
         settings = Settings.from_environment(environment)
         secrets = SecretStore(
-            boto3.client("secretsmanager", config=CONFIG),
+            client_at_first_use("secretsmanager"),
             settings.secret_id,
             settings.chapa_url,
             settings.chapa_url_other,
@@ -76,12 +74,12 @@ class Backend:
             rules=settings.rules,
             secrets=secrets,
             repository=Repository(
-                boto3.client("dynamodb", config=CONFIG),
+                client("dynamodb"),
                 settings.table_name,
                 republish_after=settings.republish_after_seconds,
             ),
             providers=providers(settings, secrets),
-            queue=Queue(boto3.client("sqs", config=CONFIG), settings.queue_url),
+            queue=Queue(client_at_first_use("sqs"), settings.queue_url),
         )
 
     def within(self, context: LambdaContext) -> "Backend":

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from payments.aws.bus import Bus, Entry, in_calls
-from payments.aws.clients import CONFIG
+from payments.aws.clients import client
 from payments.aws.items import EventKey, events_in
 from payments.aws.repository import Repository
 from payments.domain.aggregate import Event
@@ -46,8 +45,8 @@ class Publisher:
         """Raises ConfigurationError."""
         settings = PublisherSettings.from_environment()
         return cls(
-            Repository(boto3.client("dynamodb", config=CONFIG), settings.table_name),
-            Bus(boto3.client("events", config=CONFIG), settings.bus_name),
+            Repository(client("dynamodb"), settings.table_name),
+            Bus(client("events"), settings.bus_name),
         )
 
     def publish(self, records: Iterable[Mapping[str, Any]]) -> str | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ValidationError
 
 from payments.errors import (
     TABLE,
@@ -142,20 +141,6 @@ def raw_body(event: Event) -> bytes:
     if len(raw) > MAX_BODY:
         raise InvalidRequest(f"The body is longer than {MAX_BODY} bytes.")
     return raw
-
-
-def parse[M: BaseModel](model: type[M], body: bytes) -> M:
-    """Raises InvalidRequest that names each wrong field, without repeating what was sent."""
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        raise InvalidRequest(
-            "Some fields are not as they should be.",
-            errors=[
-                {"field": ".".join(map(str, e["loc"]))[:100] or "body", "message": e["msg"]}
-                for e in error.errors(include_input=False, include_url=False)
-            ][:20],
-        ) from None
 
 
 def header(event: Event, name: str) -> str | None:

@@ -24,13 +24,13 @@ from payments.errors import (
     Unavailable,
 )
 from payments.telemetry import metrics
+from payments.web.bodies import parse
 from payments.web.http import (
     MAX_BODY,
     Event,
     Response,
     handler,
     header,
-    parse,
     problem,
     raw_body,
     respond,
