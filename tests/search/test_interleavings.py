@@ -36,8 +36,8 @@ type Record = Callable[[str, object], None]
 
 DEVIATIONS = int(os.environ.get("DEVIATIONS", "2"))
 SCHEDULES = {
-    2: int(os.environ.get("RUNS", depth("2", "100"))),
-    3: int(os.environ.get("RUNS", depth("1", "20"))),
+    2: int(os.environ.get("RUNS", depth("2", "20"))),
+    3: int(os.environ.get("RUNS", depth("1", "3"))),
 }
 """For each pair and each triple; 0 plays them all."""
 
