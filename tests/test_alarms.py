@@ -90,6 +90,22 @@ def events_overdue(w: Watched) -> None:
     w.shop.sweep()
 
 
+def night(w: Watched, hour: int) -> None:
+    w.shop.clock.advance(DAY - w.shop.now % DAY + hour * 3600)
+    w.shop.call("compare", {})
+
+
+def payment_differs(w: Watched) -> None:
+    _, tx_ref = w.shop.paid()
+    w.shop.control.reverse(tx_ref, webhook=False)
+    night(w, hour=1)
+
+
+def comparison_overdue(w: Watched) -> None:
+    w.shop.unanswered("list")
+    night(w, hour=6)
+
+
 def payment_reversed(w: Watched) -> None:
     _, tx_ref = w.shop.paid()
     w.shop.clock.advance(3)
@@ -217,10 +233,12 @@ def unknown_provider_status(w: Watched) -> None:
 
 CAUSES: dict[str, Callable[[Watched], None]] = {
     "BadSignature": bad_signature,
+    "ComparisonOverdue": comparison_overdue,
     "DependencyFailed": dependency_failed,
     "EventsOverdue": events_overdue,
     "InternalError": lambda w: broken(w.shop, ZeroDivisionError("a bug")),
     "OldestDue": oldest_due,
+    "PaymentDiffers": payment_differs,
     "PaymentReversed": payment_reversed,
     "PaymentReview": payment_review,
     "PaymentUnanswered": payment_unanswered,
