@@ -30,7 +30,7 @@ from payments.domain.answers import Said
 from payments.domain.ids import is_order_id, order_id_of
 from payments.domain.states import OrderStatus
 from payments.errors import OrderNotFound
-from payments.usecases.forget import Forgetting
+from payments.usecases.forget import Forgetting, forget_unpaid
 from payments.usecases.forget import forget as forget_order
 from payments.usecases.reconcile import reconcile
 from payments.usecases.resolve import PaymentDecision
@@ -276,6 +276,7 @@ def forget(
         aggregate = backend.read(order_id)
         if forget_order(backend, aggregate) is Forgetting.NOT_ENDED:
             kept.append(views.order_summary(aggregate))
+    forget_unpaid(backend, customer)
     answer({"customer": customer, "forgotten": len(listed) - len(kept), "kept": kept})
     if kept:
         note("What is kept has not ended. Run the command again when it has.")

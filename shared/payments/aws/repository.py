@@ -196,6 +196,16 @@ class Repository:
             return tuple(item["orders"].split())
         return ()
 
+    def delete_unpaid(self, user_id: str, order_ids: Sequence[str]) -> None:
+        """Delete what `unpaid` returned, unless the customer has placed an order since."""
+        with suppress(self._client.exceptions.ConditionalCheckFailedException):
+            self._client.delete_item(
+                TableName=self._table,
+                Key=unpaid_key(user_id),
+                ConditionExpression="orders = :orders",
+                ExpressionAttributeValues={":orders": serialize(" ".join(order_ids))},
+            )
+
     def save(
         self, before: OrderAggregate | None, after: OrderAggregate, unpaid: Unpaid | None = None
     ) -> OrderAggregate:

@@ -37,3 +37,10 @@ def _without_customer(aggregate: OrderAggregate) -> OrderAggregate:
         return aggregate
     # The hash covers the customer's fields, and a telephone number can be guessed from it.
     return aggregate.put(replace(aggregate.order, user_id="", customer={}, request_hash=""))
+
+
+def forget_unpaid(backend: Backend, user_id: str) -> None:
+    """Delete the customer's item of unpaid orders, if all orders in it are forgotten."""
+    unpaid = backend.repository.unpaid(user_id)
+    if unpaid and all(order.user_id != user_id for order in backend.repository.orders(unpaid)):
+        backend.repository.delete_unpaid(user_id, unpaid)

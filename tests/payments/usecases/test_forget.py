@@ -5,7 +5,7 @@ import pytest
 
 from payments.aws.items import customer_list
 from payments.usecases import refund
-from payments.usecases.forget import Forgetting, forget
+from payments.usecases.forget import Forgetting, forget, forget_unpaid
 from tests.shop import Shop
 
 CUSTOMER = {"first_name": "Abebe", "email": "abebe@example.com", "phone_number": "0911223344"}
@@ -23,6 +23,7 @@ def test_ended_order_keeps_its_books_and_nothing_of_its_customer(shop: Shop) -> 
     before, events = shop.aggregate(order_id), shop.events(order_id)
     for _ in range(2):
         assert forget(shop.backend, shop.aggregate(order_id)) is Forgetting.DONE
+        forget_unpaid(shop.backend, "abebe")
     after = shop.aggregate(order_id)
     stored = json.dumps([item for item in shop.dump() if order_id in str(item)], default=str)
     assert not [word for word in ("abebe", "Abebe", "0911223344") if word in stored]
@@ -55,3 +56,17 @@ def test_order_that_has_not_ended_is_not_touched(shop: Shop, make: Callable[[Sho
     before = shop.dump()
     assert forget(shop.backend, shop.aggregate(order_id)) is Forgetting.NOT_ENDED
     assert shop.dump() == before
+
+
+def test_list_of_unpaid_orders_goes_with_its_last_order(shop: Shop) -> None:
+    paid, pending = shop.paid()[0], placed(shop)
+    assert forget(shop.backend, shop.aggregate(paid)) is Forgetting.DONE
+    forget_unpaid(shop.backend, "abebe")
+    assert shop.backend.repository.unpaid("abebe") == (paid, pending)
+    assert shop.cancel(pending).status == 200
+    assert forget(shop.backend, shop.aggregate(pending)) is Forgetting.DONE
+    # A new order at the same moment keeps the list.
+    shop.before_aws("DeleteItem", shop.order)
+    forget_unpaid(shop.backend, "abebe")
+    [new] = shop.backend.repository.listed(customer_list("abebe"))
+    assert shop.backend.repository.unpaid("abebe") == (paid, pending, new.order_id)
