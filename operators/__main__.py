@@ -8,14 +8,28 @@ import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from operators import audit, books, catalogue, compare, health, logs, orders, refunds
+from operators import (
+    audit,
+    books,
+    catalogue,
+    compare,
+    doctor,
+    health,
+    logs,
+    orders,
+    refunds,
+    secret,
+)
 from operators.catalogue_file import CatalogueFileError
 from operators.cli import COULD_NOT_ASK, REFUSED, NotConfirmedError, app, hoisted, note
 from operators.stack import StackError, what_to_do
 from payments.errors import ConfigurationError, PaymentsError
 from payments.telemetry import logger
 
-COMMANDS = (orders, refunds, books, compare, catalogue, logs, audit, health)
+COMMANDS = (
+    *(orders, refunds, books, compare, catalogue),
+    *(logs, doctor, audit, secret, health),
+)
 """Modules whose import adds their commands, in the order of the help."""
 
 

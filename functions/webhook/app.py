@@ -86,6 +86,9 @@ def _check_signature(body: bytes, headers: dict[str, str]) -> None:
         # Its maximum over hours says whether any webhook was genuine.
         count("WebhookAccepted", 0)
         raise BadSignature("No header holds an HMAC of this body under the webhook secret.")
+    if len(secrets) > 1 and not signature.verify(body, headers, secrets[:1]):
+        # Until this is no longer counted, a rotation is not over.
+        count("WebhookPreviousSecret")
 
 
 def _notified(bounded: Backend, note: Notification, reference: str) -> str:
