@@ -433,8 +433,10 @@ class Repository:
             put["ExpressionAttributeValues"] = {":before": serialize(before.version)}
         try:
             self._client.put_item(TableName=self._table, **put)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise Stale from None
+        except ClientError as error:
+            if error.response["Error"]["Code"] in NOT_UPDATED:
+                raise Stale from None
+            raise
         return saved
 
     def paid_between(self, first: int, end: int) -> Iterator[Listed]:
