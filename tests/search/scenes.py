@@ -12,6 +12,7 @@ from payments.errors import NotDeferred
 from payments.usecases import refund as refunds
 from payments.usecases import resolve
 from payments.usecases.cancel import cancel
+from payments.usecases.compare import compare_nightly
 from payments.usecases.initialize import initialize
 from payments.usecases.reconcile import reconcile
 from payments.usecases.refund import RefundDecision
@@ -96,6 +97,10 @@ class Scene:
         with suppress(ControlError):
             self.world.control.reverse(self.tx_ref, webhook=False)
         return self.refund_webhook()
+
+    def compare(self) -> None:
+        """The nightly comparison, up to now."""
+        compare_nightly(self.world.backend, 1, until=self.world.now + 1)
 
     def other_order(self) -> Response:
         return self.world.order({"LAST": 1}, user="sara")
@@ -260,6 +265,12 @@ def applied(scene: Scene) -> None:
     scene.webhook()
 
 
+def reversed_unnoticed(scene: Scene) -> None:
+    applied(scene)
+    scene.world.control.reverse(scene.tx_ref, webhook=False)
+    scene.minute_passes()
+
+
 def refund_requested(scene: Scene) -> None:
     applied(scene)
     scene.refund("first", 400)
@@ -356,6 +367,7 @@ ACTIONS: Mapping[Setup, str] = {
     " operator_dismisses_unanswered",
     late_success_in_review: "operator_accepts operator_refunds operator_dismisses other_order"
     " chapa_refunds",
+    reversed_unnoticed: "compare refund worker",
 }
 
 

@@ -80,7 +80,7 @@ CHAPA_CALLS: tuple[Call, ...] = (
     "refund",
     "refund_verify",
 )
-WRITES = {"TransactWriteItems", "UpdateItem"}
+WRITES = {"TransactWriteItems", "UpdateItem", "PutItem"}
 
 RESPONSES: Mapping[str, set[int | str]] = {
     "place": {201, 200, "out_of_stock"},
@@ -287,7 +287,7 @@ class World(Shop):
                 return _refusal("TransactionConflictException")
             case "throttled" | "item-throttled":
                 return _refusal("ThrottlingException")
-            case "old":
+            case "old" if ":shard" in body["ExpressionAttributeValues"]:
                 shard = body["ExpressionAttributeValues"][":shard"]
                 items = [item for item in self._index if item["due_shard"] == shard]
                 return _response(200, Items=items, Count=len(items), ScannedCount=len(items))
@@ -533,6 +533,8 @@ def chapa_call(request: Any) -> Call:
     _, version, first, *rest = urlsplit(str(request.url)).path.split("/")
     if first.startswith("refund"):
         return "refund_verify" if rest[-1:] == ["verify"] else "refund"
+    if first == "transactions":
+        return "list"
     if version == "v1":
         found: Call = rest[0]  # type: ignore[assignment]
         return found

@@ -715,4 +715,39 @@ BUGS = [
         "",
         IN_TEMPLATE,
     ),
+    # The comparison with Chapa's list.
+    Bug(
+        "a reversal in Chapa's list is no difference",
+        "1",
+        f"{DOMAIN}comparison.py",
+        "    Said.REVERSED: _NOT_SEEN | PAID | {_P.REFUNDED},",
+        "    Said.REVERSED: _NOT_SEEN,",
+        of("domain/comparison"),
+    ),
+    Bug(
+        "a payment that an earlier comparison saw is never missing",
+        "1",
+        f"{DOMAIN}comparison.py",
+        "    if (payment.listed_at or 0) >= comparison.started_at:",
+        "    if payment.listed_at is not None:",
+        of("domain/comparison"),
+    ),
+    Bug(
+        "a page counts as compared before what it shows is recorded",
+        "5",
+        f"{USECASES}compare.py",
+        "        one = step(backend, comparison)\n        for",
+        "        one = step(backend, comparison)\n"
+        "        comparison = backend.repository.save_comparison(comparison, one.comparison)\n"
+        "        for",
+        of("usecases/compare"),
+    ),
+    Bug(
+        "the books are compared once a month",
+        "1",
+        TEMPLATE,
+        "            ScheduleExpression: cron(0/15 1-6 * * ? *)",
+        "            ScheduleExpression: cron(0/15 1-6 1 * ? *)",
+        IN_TEMPLATE,
+    ),
 ]

@@ -58,6 +58,7 @@ from payments.domain.states import (
     sources,
 )
 from payments.errors import Busy, CatalogueError, OutOfStock, UnknownSku
+from payments.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -385,12 +386,18 @@ class Repository:
         return keys, json.dumps(last) if last else None
 
     def payments(self, keys: Iterable[PaymentKey]) -> dict[PaymentKey, Payment]:
-        """Those of the payments that exist. Raises Busy."""
+        """Those of the payments that exist and can be read. Raises Busy."""
         wanted = [order_key(key.order_id, f"PAYMENT#{key.tx_ref}") for key in dict.fromkeys(keys)]
-        return {
-            PaymentKey(item["pk"].partition("#")[2], item["sk"].partition("#")[2]): payment_of(item)
-            for item in self._batch_get(wanted)
-        }
+        found: dict[PaymentKey, Payment] = {}
+        for item in self._batch_get(wanted):
+            key = PaymentKey(item["pk"].partition("#")[2], item["sk"].partition("#")[2])
+            try:
+                found[key] = payment_of(item)
+            except (LookupError, TypeError, ValueError) as error:
+                # The audit names it; the others must not wait for it.
+                kind = type(error).__name__
+                logger.error("payment cannot be read", **key._asdict(), kind=kind)
+        return found
 
     def named(self, provider_reference: str) -> Iterator[PaymentKey]:
         """Payments that have this reference of Chapa. Eventually consistent."""
@@ -443,8 +450,10 @@ class Repository:
             put["ExpressionAttributeValues"] = {":before": serialize(before.version)}
         try:
             self._client.put_item(TableName=self._table, **put)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise Stale from None
+        except ClientError as error:
+            if error.response["Error"]["Code"] in NOT_UPDATED:
+                raise Stale from None
+            raise
         return saved
 
     def paid_between(self, first: int, end: int) -> Iterator[Listed]:

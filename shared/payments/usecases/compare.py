@@ -16,7 +16,7 @@ from payments.domain.comparison import MONEY_MOVED, Comparison, Difference
 from payments.domain.ids import order_id_of
 from payments.domain.records import Payment
 from payments.domain.states import PAID
-from payments.errors import ProviderError, ProviderFailed
+from payments.errors import Busy, ProviderError, ProviderFailed
 from payments.telemetry import count, logger, scrub
 from payments.usecases.backend import Backend
 
@@ -210,24 +210,30 @@ def compare_nightly(backend: Backend, days: int, until: int | None = None) -> No
     """
     until = until or backend.now - backend.now % DAY
     for provider in sorted(backend.secrets.current().api_keys):
-        comparison = backend.repository.comparison(provider)
-        if comparison is None or comparison.until != until:
-            begun = begin(backend, provider, until - days * DAY, until)
-            comparison = backend.repository.save_comparison(comparison, begun)
         try:
-            # New rows move the pages behind them: one may be the same again after a pause.
-            comparison = replace(comparison, first=None)
-            done = _continue(backend, comparison)
-        except ProviderError as error:
-            logger.warning("comparison stopped", provider=provider, reason=error.reason)
+            done = _continue(backend, _begun(backend, provider, until - days * DAY, until))
+        except (ProviderError, Busy) as error:
+            logger.warning("comparison stopped", provider=provider, reason=error.detail)
             count("ComparisonStopped")
             done = False
+        except Stale:
+            done = False  # Another process does the same.
         if not done and backend.now >= until + OVERDUE_SECONDS:
             count("ComparisonOverdue")
 
 
+def _begun(backend: Backend, provider: str, since: int, until: int) -> Comparison:
+    """The stored comparison of this range, or a new one. Raises Stale."""
+    comparison = backend.repository.comparison(provider)
+    if comparison is None or (comparison.since, comparison.until) != (since, until):
+        begun = begin(backend, provider, since, until)
+        return backend.repository.save_comparison(comparison, begun)
+    # New rows move the pages behind them: one may be the same again after a pause.
+    return replace(comparison, first=None)
+
+
 def _continue(backend: Backend, comparison: Comparison) -> bool:
-    """Whether it is done. Raises a ProviderError."""
+    """Whether it is done. Raises a ProviderError, Busy or Stale."""
     while not comparison.done:
         if not backend.has_time:
             return False
@@ -235,10 +241,7 @@ def _continue(backend: Backend, comparison: Comparison) -> bool:
         for number, difference in enumerate(one.differences, comparison.differences):
             report(backend, comparison, difference, recorded=number < MAX_RECORDED)
         check(backend, one.possible)
-        try:
-            comparison = backend.repository.save_comparison(comparison, one.comparison)
-        except Stale:
-            return False  # Another process continues.
+        comparison = backend.repository.save_comparison(comparison, one.comparison)
         if comparison.done:
             logger.info(
                 "books compared",

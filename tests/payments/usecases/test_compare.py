@@ -263,3 +263,18 @@ def test_events_of_one_comparison_are_limited(shop: Shop, monkeypatch: pytest.Mo
     assert night(shop).differences == 2
     assert sorted(differences(shop, tx_ref) for tx_ref in tx_refs) == [[], ["status"]]
     assert {shop.payment(tx_ref).status for tx_ref in tx_refs} == {PaymentStatus.REVERSED}
+
+
+@pytest.mark.corrupts
+@only_v1
+def test_payment_that_cannot_be_read_does_not_stop_the_others(shop: Shop, log: StringIO) -> None:
+    broken = shop.paid({"MUG": 1})[1]
+    _, tx_ref = shop.paid()
+    shop.control.reverse(tx_ref, webhook=False)
+    key = {"pk": f"ORDER#{broken[:12]}", "sk": f"PAYMENT#{broken}"}
+    update = {"UpdateExpression": "SET #s = :s", "ExpressionAttributeNames": {"#s": "status"}}
+    shop.table.update_item(Key=key, **update, ExpressionAttributeValues={":s": "lost"})
+    done = night(shop)
+    assert (done.done, done.differences, done.foreign) == (True, 1, 1)
+    assert "payment cannot be read" in log.getvalue()
+    assert shop.payment(tx_ref).status is PaymentStatus.REVERSED
