@@ -105,8 +105,6 @@ def test_each_decision_and_each_event_is_one_line_that_says_what_moved(
     ]
     assert story == [
         ("order.placed", None, None, None, "pending"),
-        ("payment.initializing", None, None, None, "initializing"),
-        ("payment.pending", None, None, "initializing", "pending", "open"),
         ("decision", "open", "opened", "initializing", "pending", "open"),
         ("decision", "check", "open", "pending", "pending", "verify"),
         ("webhook", None, "deferred", None, None),

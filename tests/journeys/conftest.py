@@ -22,6 +22,7 @@ PARAMS = {
     "CheckAfterSeconds": "600",
     "RepublishAfterSeconds": "2",
     "MaxUnpaidOrders": "0",
+    "AlarmEmail": "alarms@shop.example",
     "ReturnUrl": "https://shop.example/thanks",
     "AllowedOrigins": "https://shop.example,http://localhost:3000",
     "LoginDomainPrefix": "shop-in-tests",

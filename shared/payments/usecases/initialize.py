@@ -19,7 +19,7 @@ from payments.errors import (
     ProviderUnavailable,
     Unavailable,
 )
-from payments.telemetry import decided
+from payments.telemetry import count, decided
 from payments.usecases.backend import Backend
 from payments.usecases.reconcile import close
 
@@ -167,6 +167,7 @@ def _begin(backend: Backend, aggregate: OrderAggregate, tx_ref: str) -> Checkout
         ),
     )
     payment = aggregate.known_payment(tx_ref)
+    count("PaymentOpened")
     decided(
         "open",
         "opened",
@@ -191,6 +192,7 @@ def _release(
     """End the lease at once: the next request may begin another payment."""
     step = decisions.maybe_opened if acted else decisions.never_opened
     released = backend.change(aggregate, lambda current: step(current, tx_ref, reason, backend.now))
+    count("PaymentNotOpened")
     decided(
         "open",
         "unanswered" if acted else "not_opened",

@@ -198,7 +198,7 @@ CONTRACT = {
     403: "no_subject",
     404: "order_not_found payment_not_found refund_not_found",
     409: "out_of_stock order_not_payable payment_in_progress order_paid order_in_review"
-    " refund_too_large refund_key_used not_resolvable",
+    " refund_too_large refund_key_used not_resolvable too_many_unpaid_orders",
     422: "unknown_sku mixed_currency idempotency_mismatch order_empty",
     500: "internal_error catalogue_error",
     502: "provider_error",
