@@ -74,6 +74,7 @@ lint-types:
 	$(call quietly,$(PYTHON) -m mypy --no-error-summary)
 lint-template:
 	$(call quietly,$(LOCAL) -m samcli validate --lint)
+	$(call quietly,cfn-lint --regions us-east-1 --template edge.yaml)
 lint-rest:
 	$(call quietly,$(PYTHON) -m ruff check --quiet)
 	$(call quietly,$(PYTHON) -m ruff format --check --quiet)
