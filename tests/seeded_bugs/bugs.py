@@ -120,7 +120,7 @@ BUGS = [
         "the 404 of a proxy is taken as Chapa's",
         "6; chobbledotcom/tickets #2106",
         f"{CHAPA}calls.py",
-        'raise ProviderFailed(f"HTTP {code} without an envelope") from None',
+        'raise ProviderFailed(f"HTTP {code} without an envelope")',
         "return Envelope(message=None, status=None, data=None, code=code)",
         of("chapa/v1"),
     ),
@@ -619,7 +619,7 @@ BUGS = [
     Bug(
         "a response repeats what was wrong with the customer's data",
         "8",
-        f"{WEB}http.py",
+        f"{WEB}bodies.py",
         "include_input=False, include_url=False)",
         "include_url=False) for e in [{**e, 'msg': e['input']}]",
         ("tests/functions/test_orders.py",),
