@@ -85,4 +85,4 @@ def test_unanswered_payment_shows_since_when(shop: Shop) -> None:
     shop.unanswered()
     shop.wait(order_id, 30 * 3600)
     last = shop.status(tx_ref).body["events"][-1]
-    assert (last["name"], last["since"]) == ("payment.unanswered", "2026-11-22T09:01:00Z")
+    assert (last["name"], last["since"]) == ("payment.unanswered", "2026-11-22T09:01:30Z")

@@ -750,4 +750,20 @@ BUGS = [
         "            ScheduleExpression: cron(0/15 1-6 1 * ? *)",
         IN_TEMPLATE,
     ),
+    Bug(
+        "the cursor of another customer's list is accepted",
+        "customers see only their own orders",
+        f"{USECASES}lists.py",
+        "if not found or found[0].user_id != user_id:",
+        "if not found:",
+        of("usecases/lists"),
+    ),
+    Bug(
+        "orders of a customer at the same moment pass the limit together",
+        "the limit of unpaid orders",
+        f"{AWS}repository.py",
+        '{"orders": before}, after, {"orders": [before]})',
+        '{"orders": before}, after, {"pk": [key["pk"]["S"]]})',
+        of("usecases/place"),
+    ),
 ]
