@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from payments.chapa.calls import Calls, in_path
+from payments.chapa.calls import ROWS, Calls, in_path
 from payments.chapa.keys import V1
 from payments.chapa.v2 import MAX_REFERENCE, MIN_AMOUNT
 from payments.domain.ids import new_order_id
@@ -22,6 +22,8 @@ SECONDS = 25.0
 """How long one call may take."""
 
 ACCEPTED = {200, 201, 202}
+
+OF_EVERY_LIST = ("amount", "created_at", "currency", "status")
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,10 @@ def _check_v1(account: Account) -> None:
     path = f"/transaction/cancel/{in_path(reference)}"
     account.ask("cancel", "2xx", lambda a: 200 <= a.code < 300, "PUT", path)
     verify("verify after cancel", reference, "failed or cancelled, or 404", _unpaid)
+    path = f"/transactions?page=1&per_page={ROWS}"
+    listed = account.ask("list", "200 and transactions", _has_transactions, "GET", path)
+    rows = listed.at("data", "transactions") if listed is not None else None
+    _check_rows(account, rows, {"ref_id", *OF_EVERY_LIST})
 
 
 def _check_v2(account: Account) -> None:
@@ -154,6 +160,21 @@ def _check_v2(account: Account) -> None:
     unknown = _reference(MAX_REFERENCE)
     verify("verify unknown", unknown, "404 NOT_FOUND", _has_code("NOT_FOUND"))
     account.row("cancel", "not asked", "v2 has no cancel", as_assumed=True)
+    path = f"/payments?per_page={ROWS}&limit={ROWS}"
+    listed = account.ask("list of payments", "200 and items", _has_items, "GET", path)
+    rows = listed.at("data", "items") if listed is not None else None
+    _check_rows(account, rows, {"merchant_reference", *OF_EVERY_LIST})
+    path = f"/refunds?per_page={ROWS}&limit={ROWS}"
+    account.ask("list of refunds", "200 and items", _has_items, "GET", path)
+
+
+def _check_rows(account: Account, rows: Any, assumed: set[str]) -> None:
+    """What the first row of a list has; `compare` needs it."""
+    first = rows[0] if isinstance(rows, list) and rows else None
+    if isinstance(first, dict):
+        fields = ", ".join(sorted(map(str, first)))
+        fits = assumed <= first.keys()
+        account.row("row of the list", fields, ", ".join(sorted(assumed)), as_assumed=fits)
 
 
 def _reference(length: int) -> str:
@@ -170,6 +191,10 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 def _has_page(answer: Answer) -> bool:
     return answer.code in ACCEPTED and isinstance(answer.at("data", "checkout_url"), str)
+
+
+def _has_transactions(answer: Answer) -> bool:
+    return answer.code == 200 and isinstance(answer.at("data", "transactions"), list)
 
 
 def _has_items(answer: Answer) -> bool:
