@@ -9,7 +9,12 @@ from dataclasses import replace
 
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Outcome
-from payments.domain.decisions import page_is_over_at, past_its_time, payable
+from payments.domain.decisions import (
+    check_after_lease,
+    page_is_over_at,
+    past_its_time,
+    payable,
+)
 from payments.domain.events import (
     PaymentReview,
     PaymentUnanswered,
@@ -156,10 +161,11 @@ def next_payment_check(payment: Payment, now: int, rules: Rules) -> int | None:
     """When the provider may next have something new to say; None when it may not."""
     age = now - payment.moved_at
     if payment.lease_until > now:
+        at = check_after_lease(payment.lease_until, early=False)
         if payment.status is PaymentStatus.INITIALIZING:
             # The first check of the payment that is being opened: opening it moves nothing then.
-            return max(payment.lease_until + 1, now + rules.check_after[0])
-        return payment.lease_until + 1  # An early check is at the end of the lease.
+            return max(at, now + rules.check_after[0])
+        return at
     if payment.status in OPEN:
         at = now + pause_at(age, rules.check_after)
         # It is closed as soon as it can be.

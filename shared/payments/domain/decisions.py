@@ -179,17 +179,23 @@ def to_close(aggregate: OrderAggregate, now: int, rules: Rules) -> tuple[Payment
     )
 
 
+def check_after_lease(until: int, *, early: bool) -> int:
+    """When a payment is checked whose lease ends without another decision.
+
+    An early check, which somebody asked for, comes at the end of the lease, any other one a second
+    later. So `_close` knows which of them it keeps.
+    """
+    return until if early else until + 1
+
+
 def lease(
     aggregate: OrderAggregate, payments: Iterable[Payment], now: int, rules: Rules
 ) -> OrderAggregate:
-    """Take payments for closing; other processes leave them alone until the lease ends.
-
-    A check that is still to come is an early one: it stays, at the end of the lease.
-    """
+    """Take payments for closing; other processes leave them alone until the lease ends."""
     until = now + rules.lease
     for payment in payments:
-        to_come = payment.check_at is not None and payment.check_at > now
-        at = until if to_come else until + 1
+        early = payment.check_at is not None and payment.check_at > now
+        at = check_after_lease(until, early=early)
         aggregate = aggregate.put(
             replace(payment, status=PaymentStatus.CLOSING, lease_until=until, check_at=at)
         )
@@ -224,7 +230,8 @@ def close(aggregate: OrderAggregate, tx_ref: str, reason: str, now: int) -> Orde
 
 
 def _close(aggregate: OrderAggregate, payment: Payment, reason: str, now: int) -> OrderAggregate:
-    early = payment.check_at is not None and payment.check_at <= payment.lease_until
+    latest = check_after_lease(payment.lease_until, early=True)
+    early = payment.check_at is not None and payment.check_at <= latest
     closed = replace(
         payment,
         status=PaymentStatus.CLOSED,
