@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Annotated, Any
 
-# Before the product is imported: the name that its log lines carry.
+# Before the product is imported: the name in its log lines, for which it counts nothing.
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "operators")
 
 import typer

@@ -16,7 +16,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 logger = Logger()
 # One dimension for all functions of a stack: alarms do not care which of them counted.
 metrics = Metrics(service=os.environ.get("METRICS_SERVICE"))
-_MEASURES = os.environ.get("POWERTOOLS_METRICS_DISABLED") != "true"
+_MEASURES = os.environ.get("POWERTOOLS_SERVICE_NAME") != "operators"
 """The operators' tool does not: nothing there writes metrics out, and Powertools would print them
 on standard output when there are many."""
 

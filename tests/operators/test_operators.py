@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from payments.usecases.backend import Backend
 from tests.environment import SETTINGS
 from tests.operators.tool import ALMAZ, Run
 from tests.shop import API_KEYS, Shop
+from tests.template import ROOT
 
 
 def reviewed(shop: Shop) -> tuple[str, str]:
@@ -591,3 +593,12 @@ def test_executable_runs_anywhere_with_the_environment_of_its_caller(tmp_path: P
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Could not ask:")
     assert "http://127.0.0.1:1" in done.stderr
+
+
+def test_tool_prints_no_metrics_however_many_calls_it_makes() -> None:
+    code = "import operators.cli, payments.telemetry as t; [t.count('X') for _ in range(200)]"
+    environment = {"PYTHONPATH": "shared", "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=True
+    )
+    assert done.stdout == b""

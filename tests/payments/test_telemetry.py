@@ -9,10 +9,12 @@ from aws_lambda_powertools import Metrics
 from payments.domain.events import EVENTS
 from payments.domain.states import PaymentStatus
 from payments.telemetry import (
+    PROVIDER_MS,
     announce,
     called,
     count,
     decided,
+    logger,
     metric_of,
     metrics,
     scrub,
@@ -57,6 +59,7 @@ def test_key_is_removed_before_the_text_is_cut() -> None:
 @pytest.fixture
 def clean_metrics() -> Iterator[Metrics]:
     metrics.clear_metrics()
+    logger.remove_keys([PROVIDER_MS])
     yield metrics
     metrics.clear_metrics()
 
