@@ -30,7 +30,7 @@ COMMANDS = (
     *(orders, refunds, books, compare, catalogue),
     *(logs, doctor, audit, secret, health),
 )
-"""Modules whose import adds their commands, in the order of the help."""
+"""Modules whose import adds their commands."""
 
 
 def main(arguments: list[str] | None = None) -> int:
