@@ -30,7 +30,7 @@ COMMANDS = (
     *(orders, refunds, books, compare, catalogue),
     *(logs, doctor, audit, secret, health),
 )
-"""Modules whose import adds their commands, in the order of the help."""
+"""Modules whose import adds their commands."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Standard output carries the answer and nothing else.
+    # Standard output carries the answer and nothing else. What went well is in the answer.
     logger.registered_handler.setStream(sys.stderr)  # type: ignore[attr-defined]
+    logger.setLevel("WARNING")
     sys.exit(main())

@@ -128,6 +128,11 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def is_local() -> bool:
+    """Whether the AWS that is asked is not the real one."""
+    return "AWS_ENDPOINT_URL" in os.environ
+
+
 def use_local() -> None:
     """Have boto3 use the local stack. Raises StackError."""
     try:

@@ -88,6 +88,18 @@ def allow_batches(endpoint: str, function: str) -> None:
     )
 
 
+def operator(endpoint: str, policy_arn: str) -> dict[str, str]:
+    """Credentials of a user who has the policy of operators and nothing else."""
+    iam = client("iam", endpoint)
+    iam.create_user(UserName="operator")
+    iam.attach_user_policy(UserName="operator", PolicyArn=policy_arn)
+    made = iam.create_access_key(UserName="operator")["AccessKey"]
+    return {
+        "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"],
+    }
+
+
 def allow_origins(endpoint: str, api_id: str) -> None:
     """MiniStack stores an API's CORS settings of a template under names that it does not read."""
     api = client("apigatewayv2", endpoint)

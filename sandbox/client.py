@@ -25,7 +25,7 @@ from payments.domain.decisions import PAGE_MARGIN_SECONDS
 from sandbox.chapa.control import Control, ControlError
 from sandbox.chapa.faults import Call
 from sandbox.chapa.journal import Entry
-from sandbox.stack import CREDENTIALS, ROOT, Description
+from sandbox.stack import ROOT, Description
 from sandbox.stack import client as aws_client
 
 PATIENCE = 30
@@ -375,7 +375,7 @@ class Client:
             [str(ROOT / "operate"), *arguments, "--json", "--yes"],
             env={
                 **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-                **CREDENTIALS,
+                **self.stack["operator"],
                 "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
                 "AWS_DEFAULT_REGION": self.stack["region"],
                 "AWS_CONFIG_FILE": os.devnull,

@@ -37,6 +37,7 @@ from sandbox.aws import (
     allow_origins,
     client,
     limit_workers,
+    operator,
     receive_events,
     sign_in,
 )
@@ -91,6 +92,8 @@ class Description(TypedDict):
     queues: dict[str, str]
     """With `events`, which the template does not have: it receives what is put on the event bus."""
     users: dict[str, User]
+    operator: dict[str, str]
+    """Credentials for the operators' tool, as environment variables."""
 
 
 class Stack:
@@ -301,10 +304,12 @@ class Stack:
                 "events": receive_events(endpoint, outputs["BusName"]),
             },
             users=sign_in(endpoint, outputs),
+            operator=CREDENTIALS,
         )
         limit_workers(endpoint, description["functions"]["reconcile"])
         if self.enforce_permissions:
             allow_batches(endpoint, description["functions"]["expire"])
+            description["operator"] = operator(endpoint, outputs["OperatorsPolicyArn"])
         _write_private(self.state_dir / "stack.json", json.dumps(description, indent=2) + "\n")
         if known:
             self._say(

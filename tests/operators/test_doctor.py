@@ -85,7 +85,7 @@ def test_work_that_waits_is_a_problem(
     shop.clock.advance(2 * 3600)
     assert found("work")["problem"] == [
         *("1 dead letters", "1 orders are due for a quarter of an hour or longer"),
-        "3 events are not published",
+        "events of 1 changes are not published",
     ]
 
 
