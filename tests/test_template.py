@@ -169,6 +169,12 @@ def test_change_of_template_layer_or_parameter_publishes_a_version_of_each_funct
         assert set(used) == set(re.findall(r"\$\{(\w+)", lines.get(name, ""))), name
 
 
+def test_versions_that_are_replaced_are_kept_to_go_back_to() -> None:
+    made = [e for e in transformed().values() if e["Type"] == "AWS::Lambda::Version"]
+    assert len(made) == len(FUNCTIONS)
+    assert {(e["DeletionPolicy"], e["UpdateReplacePolicy"]) for e in made} == {("Retain", "Retain")}
+
+
 def test_deployment_is_gradual_and_rolls_back_on_alarms_only_when_asked() -> None:
     at_once, gradual = transformed(), transformed(TrafficShift="Linear10PercentEvery1Minute")
     assert not [each for each in at_once.values() if "CodeDeploy" in str(each)]
