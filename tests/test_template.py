@@ -145,6 +145,13 @@ def test_every_route_leads_to_its_function_behind_its_guard() -> None:
     assert all(each["SourceArn"]["Fn::Sub"].endswith(":${Api}/*") for each in callers)
 
 
+def test_routes_are_made_one_after_the_other() -> None:
+    every = [each for each in RESOURCES.items() if each[1]["Type"] == "AWS::ApiGatewayV2::Route"]
+    before = [route.get("DependsOn") for _, route in every]
+    assert before == [None, *[name for name, _ in every][:-1]]
+    assert RESOURCES["ApiStage"]["DependsOn"] == every[-1][0]
+
+
 def called_by(caller: dict[str, str]) -> str:
     """The function whose alias `live` is called; nothing may call a function without it."""
     return caller["Ref"].removesuffix("Function.Alias")
