@@ -145,6 +145,13 @@ def test_every_route_leads_to_its_function_behind_its_guard() -> None:
     assert all(each["SourceArn"]["Fn::Sub"].endswith(":${Api}/*") for each in callers)
 
 
+def test_routes_are_made_one_after_the_other() -> None:
+    every = [each for each in RESOURCES.items() if each[1]["Type"] == "AWS::ApiGatewayV2::Route"]
+    before = [route.get("DependsOn") for _, route in every]
+    assert before == [None, *[name for name, _ in every][:-1]]
+    assert RESOURCES["ApiStage"]["DependsOn"] == every[-1][0]
+
+
 def called_by(caller: dict[str, str]) -> str:
     """The function whose alias `live` is called; nothing may call a function without it."""
     return caller["Ref"].removesuffix("Function.Alias")
@@ -167,6 +174,12 @@ def test_change_of_template_layer_or_parameter_publishes_a_version_of_each_funct
     for name, value in VARIABLES.items():
         used = re.findall(r"(?:'(?:Ref|Fn::GetAtt)': \[?'|\$\{)(\w+)(?!:)\b", str(value))
         assert set(used) == set(re.findall(r"\$\{(\w+)", lines.get(name, ""))), name
+
+
+def test_versions_that_are_replaced_are_kept_to_go_back_to() -> None:
+    made = [e for e in transformed().values() if e["Type"] == "AWS::Lambda::Version"]
+    assert len(made) == len(FUNCTIONS)
+    assert {(e["DeletionPolicy"], e["UpdateReplacePolicy"]) for e in made} == {("Retain", "Retain")}
 
 
 def test_deployment_is_gradual_and_rolls_back_on_alarms_only_when_asked() -> None:
