@@ -19,7 +19,7 @@ LOCAL := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_ENDPOINT_URL $(PYTHON)
 TESTS := $(LOCAL) -m pytest -q --numprocesses=auto --dist=loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test lint security nightly soak bite mutation runtime setup clean
+.PHONY: help demo up down test lint security nightly soak bite mutation bench runtime setup clean
 
 help:
 	@echo 'Try it'
@@ -39,6 +39,7 @@ help:
 	@echo '  make soak      place thousands of orders while faults are injected (ORDERS=2000 SEED=...)'
 	@echo '  make bite      seed known bugs, one at a time, and check that a test finds each'
 	@echo '  make mutation  change the code at random, and list the changes that no test finds'
+	@echo '  make bench     measure cold starts and count write units; writes bench/results.md'
 	@echo
 	@echo 'Operate it, in the AWS account of the environment or (with --local) on the stack of `make up`'
 	@echo '  ./operate --help'
@@ -100,6 +101,13 @@ bite: setup
 mutation: setup
 	@$(LOCAL) -m tests.mutation $(MODULES)
 
+# Each prints a table; `bench.results` puts them into bench/results.md.
+bench: setup
+	@mkdir -p .bench
+	@PYTHONPATH=shared $(LOCAL) -m bench.counts > .bench/counts.md
+	@PYTHONPATH=shared $(LOCAL) -m bench.cold > .bench/cold.md
+	@$(LOCAL) -m bench.results
+
 # What demo, up and ./operate need. `make setup` installs the tools of tests and lint besides.
 runtime:
 	@sandbox/venv.sh .venv sandbox/requirements.txt .sandbox/ministack sandbox/ministack.txt
@@ -108,4 +116,4 @@ setup:
 	@sandbox/venv.sh .venv requirements.txt .sandbox/ministack sandbox/ministack.txt
 
 clean: down
-	@rm -rf .venv .sandbox .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .sandbox .aws-sam .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache

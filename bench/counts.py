@@ -3,10 +3,19 @@
 An order has three lines, and a customer with all optional fields. Publishing is counted with it.
 """
 
+import io
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+from tests.environment import PROCESS, PUBLISHER, SETTINGS
+
+if __name__ == "__main__":
+    # Before the product is imported: it reads its settings at import, as on Lambda.
+    os.environ.update(PROCESS | SETTINGS | PUBLISHER | {"POWERTOOLS_LOG_LEVEL": "CRITICAL"})
+
+from moto import mock_aws
 from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
@@ -28,6 +37,10 @@ CUSTOMER = {
     "phone_number": "0911928374",
 }
 DAYS = 3
+
+UNIT_PRICE = 0.625
+"""Millionths of a dollar for a write unit on demand, us-east-1
+(aws.amazon.com/dynamodb/pricing/on-demand)."""
 
 
 class _AnyBus:
@@ -112,3 +125,32 @@ def expired(counted: Counted, *, attempted: bool) -> Account:
             counted.publish()
     assert counted.shop.aggregate(order_id).order.status is OrderStatus.EXPIRED
     return account
+
+
+ACCOUNTS = {
+    "paid": (paid, 40),
+    "expired without a payment": (lambda counted: expired(counted, attempted=False), 30),
+    "expired with a payment": (lambda counted: expired(counted, attempted=True), 50),
+}
+"""By order: how it is counted, and the goal."""
+
+
+def main() -> None:
+    """Print the account of each unit."""
+    found: dict[str, Account] = {}
+    for name, (account, _) in ACCOUNTS.items():
+        with mock_aws(), redirect_stdout(io.StringIO()):
+            found[name] = account(Counted(Shop()))
+    kinds = sorted({kind for account in found.values() for kind in account.units})
+    print(f"| Write units | {' | '.join(found)} |")
+    print("|---|" + "---|" * len(found))
+    for kind in kinds:
+        print(f"| {kind} | {' | '.join(str(a.units[kind]) for a in found.values())} |")
+    print(f"| **all** | {' | '.join(f'**{a.total}**' for a in found.values())} |")
+    print(f"| goal | {' | '.join(f'≤ {goal}' for _, goal in ACCOUNTS.values())} |")
+    cost = [f"{account.total * UNIT_PRICE:.1f}" for account in found.values()]
+    print(f"| millionths of a dollar | {' | '.join(cost)} |")
+
+
+if __name__ == "__main__":
+    main()
