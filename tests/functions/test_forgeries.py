@@ -305,6 +305,7 @@ def test_unreadable_request_body_is_refused_and_writes_nothing(
 def test_body_is_read_as_json_whatever_its_headers_say(
     shop: Shop, subtests: pytest.Subtests
 ) -> None:
+    shop.configure(max_unpaid_orders="0")
     for name, headers in HEADERS_OF_BODIES.items():
         with subtests.test(name):
             sent = Sent(GOOD_ORDER, tuple(headers.items()))
@@ -365,6 +366,7 @@ def test_hostile_query_is_refused_or_ignored(
 def test_hostile_idempotency_key_finds_its_own_order_and_no_other(
     shop: Shop, log: StringIO, subtests: pytest.Subtests
 ) -> None:
+    shop.configure(max_unpaid_orders="0")
     found: set[str] = set()
     body = json.dumps({"items": [{"sku": "EBOOK", "quantity": 1}]})
     for name, key in KEYS.items():

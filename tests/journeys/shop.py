@@ -120,12 +120,16 @@ class DeployedShop(Client):
             "Chapa sends nothing more",
         )
         self.await_worker()
-        before = self.dump()
+        before = until(
+            self.dump,
+            lambda items: not [i for i in items if str(i.get("due_shard")).startswith("EVENTS")],
+            "all events are published",
+        )
         yield
         self.await_worker()
         after = self.dump()
         changed = [item for item in (*before, *after) if (item in before) != (item in after)]
-        assert changed == []
+        assert not changed, changed
 
     @contextmanager
     def reconfigured(self, function: str, **configuration: Any) -> Iterator[None]:

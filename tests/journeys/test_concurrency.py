@@ -76,7 +76,9 @@ def test_copies_of_a_webhook_at_once_apply_a_payment_once(shop: DeployedShop) ->
     assert shop.available(sku) == 8
 
 
-def test_flood_of_webhooks_and_callbacks_verifies_once_per_second(shop: DeployedShop) -> None:
+def test_flood_of_webhooks_and_callbacks_verifies_at_most_twice_per_second(
+    shop: DeployedShop,
+) -> None:
     order_id, tx_ref = shop.begun(shop.product())
 
     def send(number: int) -> Response:
@@ -88,8 +90,9 @@ def test_flood_of_webhooks_and_callbacks_verifies_once_per_second(shop: Deployed
     seconds = time.monotonic() - started
     assert outcomes == {"noted": 50, "deferred": 150}
     shop.await_worker()
-    # One in each second of the clock that the flood touched, and one of the worker afterwards.
-    assert 1 <= len(shop.calls("verify", tx_ref)) <= seconds / VERIFY_EVERY + 3
+    # In each second of the clock that the flood touched, one by a webhook and one by the worker; and
+    # one of the worker afterwards.
+    assert 1 <= len(shop.calls("verify", tx_ref)) <= 2 * (seconds / VERIFY_EVERY + 1) + 1
     assert shop.state(order_id) == ("pending", ["pending"])
 
 

@@ -33,13 +33,13 @@ def test_events_of_a_paid_order_arrive_in_the_documented_envelope(
     shop: DeployedShop, listener: Listener
 ) -> None:
     order_id, tx_ref = shop.paid(shop.product())
-    details = received(listener, order_id, 5)
+    details = received(listener, order_id, 3)
     assert [detail["name"] for detail in details] == shop.event_names(order_id)
-    assert [detail["number"] for detail in details] == [1, 2, 3, 4, 5]
+    assert [detail["number"] for detail in details] == [1, 2, 3]
     for detail in details:
         jsonschema.validate(detail, SCHEMA)
     assert details[0]["data"] == {"amount": "901.00", "currency": "ETB"}
-    assert details[4]["data"]["tx_ref"] == tx_ref
+    assert details[2]["data"]["tx_ref"] == tx_ref
     for event in listener.received:
         assert event["source"] == "chapa-payments"
         assert event["detail-type"] == event["detail"]["name"]
