@@ -76,7 +76,7 @@ def test_copies_of_a_webhook_at_once_apply_a_payment_once(shop: DeployedShop) ->
     assert shop.available(sku) == 8
 
 
-def test_flood_of_webhooks_and_callbacks_verifies_at_most_twice_per_second(
+def test_flood_of_webhooks_and_callbacks_verifies_at_most_twice_a_second(
     shop: DeployedShop,
 ) -> None:
     order_id, tx_ref = shop.begun(shop.product())
@@ -90,8 +90,8 @@ def test_flood_of_webhooks_and_callbacks_verifies_at_most_twice_per_second(
     seconds = time.monotonic() - started
     assert outcomes == {"noted": 50, "deferred": 150}
     shop.await_worker()
-    # In each second of the clock that the flood touched, one by a webhook and one by the worker; and
-    # one of the worker afterwards.
+    # In each second of the clock that the flood touched, one by a webhook and one by the worker;
+    # and one of the worker afterwards.
     assert 1 <= len(shop.calls("verify", tx_ref)) <= 2 * (seconds / VERIFY_EVERY + 1) + 1
     assert shop.state(order_id) == ("pending", ["pending"])
 
