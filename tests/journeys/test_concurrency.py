@@ -53,7 +53,7 @@ def test_customer_gets_as_many_unpaid_orders_as_are_allowed(shop: DeployedShop) 
             "too_many_unpaid_orders",
             "busy",
         }
-        # Whoever was busy asks again.
+        # A client that was answered "busy" asks again.
         last = [shop.place({sku: 1}, user="sara") for _ in range(4)]
     placed += [response["order_id"] for response in last if response.status == 201]
     assert len(placed) == 3
