@@ -15,7 +15,7 @@ backend = Backend.from_environment()
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """`until` of the event, in seconds since the epoch, is for an operator who invokes it by hand."""
+    """`until` of the event, in seconds since the epoch, is for a run by hand."""
     count("ComparisonRuns")
     try:
         compare_nightly(backend.within(context), backend.settings.compare_days, event.get("until"))
