@@ -268,8 +268,7 @@ EVENTS = ["charge.success", "charge.failed/cancelled", "charge.refunded", "refun
 @pytest.mark.parametrize(
     ("sender", "codes"),
     [
-        # "None": the user's own list of orders.
-        ("another user", {"order_not_found", "payment_not_found", "invalid_request", "None"}),
+        ("another user", {"order_not_found", "payment_not_found", "invalid_request"}),
         ("no token", set[str]()),
         ("a webhook without a signature", {"bad_signature"}),
     ],
@@ -289,7 +288,9 @@ def test_sender_without_permission_reads_and_changes_nothing(
     token = None
     if sender == "another user":
         token = shop.stack["users"]["sara"]["token"]
-        operations.remove("place_order")
+        # From her own list the generated requests would learn which orders she may cancel.
+        operations = [each for each in operations if each not in {"place_order", "list_orders"}]
+        del fields["query.cursor"]
     asked = shop.calls("verify")
     with shop.nothing_written():
         exchanges = fuzz(shop, operations, fields, token=token)

@@ -265,7 +265,7 @@ def check(backend: Backend, payments: Iterable[PaymentKey]) -> None:
 def report(
     backend: Backend, comparison: Comparison, difference: Difference, *, recorded: bool = True
 ) -> None:
-    """Log a difference, have it checked if that can resolve it, and record its event."""
+    """Log a difference, record its event, and have it checked if that can resolve it."""
     logger.warning(
         "the provider's list differs",
         order_id=difference.order_id,
@@ -274,10 +274,10 @@ def report(
         ours=difference.ours,
         theirs=scrub(difference.theirs, 80),
     )
-    if difference.resolvable:
-        check(backend, [PaymentKey(difference.order_id, difference.tx_ref)])
     if recorded:
         backend.change(
             backend.read(difference.order_id),
             lambda current: books.record(current, difference, comparison, backend.now),
         )
+    if difference.resolvable:
+        check(backend, [PaymentKey(difference.order_id, difference.tx_ref)])
