@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypedDict
@@ -236,7 +236,11 @@ class Stack:
         self._stop()
 
     def _start(self, version: Version) -> Description:
-        port = _port(self.port, "PORT")
+        with ExitStack() as probes:
+            port = _port(probes, self.port, "PORT")
+            chapa_port = 0
+            if not self.chapa_url:
+                chapa_port = _port(probes, self.port + 1 if self.port else 0, "PORT + 1")
         endpoint = f"http://{HOST}:{port}"
         api_url = f"{endpoint}/_aws/execute-api/{API_ID}"
         webhook_url = f"{api_url}/webhooks/chapa"
@@ -249,7 +253,6 @@ class Stack:
         self._start_ministack(port)
         chapa = self.chapa_url.removesuffix(f"/{version}")
         if not chapa:
-            chapa_port = _port(self.port + 1 if self.port else 0, "PORT + 1")
             programs["chapa"] = f"http://{HOST}:{chapa_port}"
             chapa = programs["chapa"]
             self._start_chapa(chapa_port, webhook_url, webhook_secret, keys.values())
@@ -421,17 +424,19 @@ def version_of(provider: str, chapa_url: str) -> Version:
     return "v2" if "v2" in {provider, of_url} else "v1"
 
 
-def _port(wanted: int, name: str) -> int:
-    with socket.socket() as probe:
+def _port(probes: ExitStack, wanted: int, name: str) -> int:
+    """The wanted port, or a free one for 0. `probes` holds it: the next free one differs."""
+    probe = probes.enter_context(socket.socket())
+    if wanted:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted))
-        except (OSError, OverflowError):
-            raise StackError(
-                f"Port {wanted} ({name}) cannot be used, another program may have it;"
-                " choose another with PORT=…"
-            ) from None
-        return int(probe.getsockname()[1])
+    try:
+        probe.bind((HOST, wanted))
+    except (OSError, OverflowError):
+        raise StackError(
+            f"Port {wanted} ({name}) cannot be used, another program may have it;"
+            " choose another with PORT=…"
+        ) from None
+    return int(probe.getsockname()[1])
 
 
 def _listens(url: str) -> bool:

@@ -4,6 +4,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from filelock import FileLock
 from sandbox import stack as launcher
 from sandbox.client import until
 from sandbox.listener import Listener
-from sandbox.stack import FUNCTIONS, HOST, Stack, StackError
+from sandbox.stack import FUNCTIONS, HOST, Stack, StackError, _port
 
 ORDER = {"items": [{"sku": "jebena", "quantity": 1}]}
 
@@ -22,6 +23,13 @@ def leave_description(directory: Path, port: int) -> None:
     """What a stack that was not stopped leaves behind."""
     programs = {"ministack": f"http://{HOST}:{port}"}
     (directory / "stack.json").write_text(json.dumps({"programs": programs}))
+
+
+def test_free_port_is_held_until_all_are_chosen() -> None:
+    with ExitStack() as probes, socket.socket() as other:
+        port = _port(probes, 0, "PORT")
+        with pytest.raises(OSError, match="in use"):
+            other.bind((HOST, port))
 
 
 def test_running_stack_is_not_started_again(tmp_path: Path) -> None:
