@@ -15,6 +15,7 @@ import psutil
 
 MARK = "SANDBOX_PROGRAM"
 KILL_SECONDS = 10
+EXEC_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1
 
 
@@ -58,8 +59,14 @@ class Program:
 
 def variable(process: psutil.Process, name: str) -> str:
     """A variable of the environment that the process started with; empty when it has ended."""
+    deadline = time.monotonic() + EXEC_SECONDS
     try:
-        return process.environ().get(name, "")
+        while True:
+            environment = process.environ()
+            # While the kernel replaces a process's program (exec), its environment reads as empty.
+            # A kernel thread has no program.
+            if environment or not process.exe() or time.monotonic() >= deadline:
+                return environment.get(name, "")
     except (psutil.Error, OSError):
         return ""
 

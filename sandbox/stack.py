@@ -133,7 +133,7 @@ class Stack:
         self._keep = False
         self._ministack = Program("ministack", self.state_dir)
         self._chapa = Program("chapa", self.state_dir)
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Description:
         return self.start()
@@ -258,8 +258,9 @@ class Stack:
             self._start_chapa(chapa_port, webhook_url, webhook_secret, keys.values())
         # Both start while the SAM CLI builds.
         template = build(self._say)
-        for name, url in programs.items():
-            self._await(Program(name, self.state_dir), url)
+        for program in (self._ministack, self._chapa):
+            if program.name in programs:
+                self._await(program, programs[program.name])
         with step(self._say, "Deploying the stack with the SAM CLI", "Deployed"):
             params = {
                 "Architecture": architecture(),
@@ -362,12 +363,13 @@ class Stack:
         self._launch(self._chapa, command, _environment("PATH", "HOME", "LANG"))
 
     def _launch(self, program: Program, command: list[str], environment: dict[str, str]) -> None:
-        self._children.append(program.start(command, environment, cwd=ROOT, outlives_us=self._keep))
+        child = program.start(command, environment, cwd=ROOT, outlives_us=self._keep)
+        self._children[program.name] = child
 
     def _await(self, program: Program, url: str) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
-            if not program.processes():
+            if self._children[program.name].poll() is not None:
                 raise StackError(f"{program.name} did not start: {last_words(program.log)}")
             try:
                 with _open(f"{url}/_ministack/health"):
@@ -405,7 +407,7 @@ class Stack:
         except TimeoutError as error:
             raise StackError(f"The local stack cannot be stopped: {error}.") from None
         while self._children:
-            self._children.pop().wait()
+            self._children.popitem()[1].wait()
         self.description = None
         (self.state_dir / "stack.json").unlink(missing_ok=True)
         shutil.rmtree(self.state_dir / "tmp", ignore_errors=True)

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sandbox.client import until
-from sandbox.programs import Program, end
+from sandbox.programs import Program, end, variable
 
 STUBBORN = """
 import signal, time
@@ -45,6 +46,17 @@ def test_program_is_ended_with_its_children_and_others_run_on(
     assert program.processes() == []
     assert end([program], grace_seconds=30) == []
     assert len(other.processes()) == 1
+
+
+def test_variable_of_a_process_is_read_while_its_program_is_replaced() -> None:
+    replace = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-ISc", replace, "/bin/sleep", "5"]
+    for _ in range(20):
+        with subprocess.Popen(command, env={"NAME": "value"}) as program:
+            process = psutil.Process(program.pid)
+            while process.name() != "sleep":
+                assert variable(process, "NAME") == "value"
+            program.kill()
 
 
 def test_children_of_a_killed_program_are_ended(start: Callable[..., Program]) -> None:
