@@ -166,7 +166,12 @@ class ChapaV1(Calls):
         return text_of(data.get("ref_id")) or text_of(data.get("ref"))
 
     def verify_refund(self, refund: Refund, time_left: float) -> Said:
-        path = f"/refund/{in_path(refund.provider_refund_id or '')}/verify"
+        """Ask by Chapa's id of the refund, or by our reference if the id was lost.
+
+        Only the first is documented. An answer about another refund does not count.
+        """
+        reference = refund_reference(refund.refund_id, refund.attempt)
+        path = f"/refund/{in_path(refund.provider_refund_id or reference)}/verify"
         try:
             answer = self._ask("verify_refund", path, time_left)
         except ProviderError as error:
@@ -177,7 +182,6 @@ class ChapaV1(Calls):
         if answer.code in SUCCESS_CODES and isinstance(answer.data, dict):
             data = answer.data
             said = REFUND_SAID.get(word_of(data.get("status")))
-            reference = refund_reference(refund.refund_id, refund.attempt)
             ours = text_of(data.get("merchant_reference")) in {None, reference}
             if said and ours and parse_amount(data.get("amount")) in {None, refund.amount}:
                 return said

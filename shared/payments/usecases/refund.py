@@ -205,9 +205,12 @@ def _step(
     if answer.said is Said.REFUNDED and whole:
         return _ended(backend, aggregate, refund, Said.REFUNDED), Outcome.APPLIED
     if refund.status is RefundStatus.PENDING:
-        # Chapa has it. Without Chapa's id of it only the end of a whole refund can be seen.
+        # Chapa has it and may tell about it by our reference. If not, only the end of a whole
+        # refund can be seen.
+        aggregate, outcome = _poll(backend, aggregate, refund)
         is_new = backend.now - refund.moved_at < backend.rules.unanswered_after
-        return aggregate, Outcome.OPEN if whole and is_new else Outcome.UNANSWERED
+        waits = outcome is Outcome.UNANSWERED and whole and is_new
+        return aggregate, Outcome.OPEN if waits else outcome
     return _send(backend, aggregate, refund)
 
 
