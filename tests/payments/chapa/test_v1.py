@@ -481,6 +481,12 @@ def test_each_attempt_of_a_refund_has_a_reference_of_its_own(net: Net, api: Api)
     assert api.ask("verify_refund") is Said.UNKNOWN
 
 
+def test_refund_whose_id_was_lost_is_asked_about_by_our_reference(net: Net, api: Api) -> None:
+    api.refund = replace(api.refund, provider_refund_id=None)
+    net.add("GET", f"{CHAPA}/refund/{REFUND_ID}/verify", json=refunded())
+    assert api.ask("verify_refund") is Said.REFUNDED
+
+
 def test_questions_and_cancel_send_no_body_and_encode_references(net: Net, api: Api) -> None:
     for method in ("GET", "PUT"):
         net.add(method, re.compile(re.escape(CHAPA)), json=details())

@@ -4,7 +4,7 @@ from io import StringIO
 
 import pytest
 
-from payments.domain.states import OrderStatus, PaymentStatus
+from payments.domain.states import OrderStatus, PaymentStatus, RefundStatus
 from payments.usecases.refund import request
 from tests.shop import API_KEYS, Shop
 
@@ -40,6 +40,17 @@ def test_payment_is_settled_and_refunded_by_the_version_that_opened_it(shop: Sho
     request(shop.backend, tx_ref, None, key="ticket-1", reason="Broken cup")
     shop.work()
     assert shop.asked("refund", tx_ref) == 1
+
+
+def test_v2_finds_a_partial_refund_by_our_reference_after_its_id_was_lost(shop: Shop) -> None:
+    change_keys(shop, V2, V1)
+    order_id, tx_ref = shop.paid()
+    request(shop.backend, tx_ref, 40_000, key="ticket-1", reason="Broken cup")
+    shop.control.add_fault("refund", "timeout_after", seconds=1)
+    shop.sweeps()
+    [refund] = shop.aggregate(order_id).refunds
+    assert (refund.status, refund.provider_refund_id) == (RefundStatus.REFUNDED, None)
+    assert len(shop.simulator.refunds) == 1
 
 
 def test_payment_is_closed_by_the_version_that_opened_it(shop: Shop) -> None:
