@@ -205,8 +205,7 @@ def _step(
     if answer.said is Said.REFUNDED and whole:
         return _ended(backend, aggregate, refund, Said.REFUNDED), Outcome.APPLIED
     if refund.status is RefundStatus.PENDING:
-        # Chapa has it and may tell about it by our reference. If not, only the end of a whole
-        # refund can be seen.
+        # Chapa has it. If it does not know our reference, only a whole refund shows its end.
         aggregate, outcome = _poll(backend, aggregate, refund)
         is_new = backend.now - refund.moved_at < backend.rules.unanswered_after
         waits = outcome is Outcome.UNANSWERED and whole and is_new

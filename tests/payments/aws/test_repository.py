@@ -1,5 +1,5 @@
 import json
-import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 from botocore.exceptions import ClientError
 
+from payments.aws import items, repository
 from payments.aws.items import (
     CATALOGUE_LIST,
     OWED_LIST,
@@ -556,7 +557,7 @@ def test_wrong_price_is_corrected(table: Table) -> None:
 
 @pytest.fixture
 def longest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random, "uniform", lambda low, high: high - low)
+    monkeypatch.setattr(repository._CHANCE, "uniform", lambda low, high: high - low)
 
 
 @pytest.mark.usefixtures("longest_pauses")
@@ -683,12 +684,13 @@ def test_order_without_a_check_leaves_the_index(table: Table) -> None:
 def test_shards_are_read_in_random_order_and_the_soonest_order_first(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(items, "DUE_SHARDS", 8)
     for number in range(64):
         placed(table, f"{number:012d}", due_at=NOW - number, lines=())
     orders = [item for item in table.shop.dump() if item["sk"] == "ORDER"]
     shards = {str(item["order_id"]): str(item["due_shard"]) for item in orders}
     for sample in (sorted, lambda names: sorted(names, reverse=True)):
-        monkeypatch.setattr(random, "sample", lambda names, _, s=sample: s(names))
+        monkeypatch.setattr(repository._CHANCE, "sample", lambda names, _, s=sample: s(names))
         found = list(table.due(NOW))
         assert len(found) == 64
         assert list(dict.fromkeys(shards[order.order_id] for order in found)) == [
@@ -697,6 +699,18 @@ def test_shards_are_read_in_random_order_and_the_soonest_order_first(
         for shard in due_shards("DUE"):
             times = [o.due_at for o in found if shards[o.order_id] == shard]
             assert times == sorted(times)
+
+
+def test_shards_are_read_side_by_side(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(items, "DUE_SHARDS", 8)
+    four_at_a_time = threading.Barrier(4, timeout=10)
+
+    def pages(*_: object) -> list[dict[str, Any]]:
+        four_at_a_time.wait()
+        return [{"Items": []}]
+
+    monkeypatch.setattr(Repository, "_due_pages", pages)
+    assert list(table.due(NOW)) == []
 
 
 def test_pause_of_a_queued_order_doubles_up_to_six_hours(table: Table) -> None:
