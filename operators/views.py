@@ -195,6 +195,17 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 def _cell(value: Any) -> Text:
     """As it is: words from outside are no markup."""
-    if isinstance(value, Mapping):
-        return Text("  ".join(f"{name}={inner}" for name, inner in value.items()))
-    return Text("" if value is None else str(value))
+    return Text(_written(value))
+
+
+def _written(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case Mapping():
+            return "  ".join(f"{name}={_written(inner)}" for name, inner in value.items())
+        case list():
+            return "; ".join(map(_written, value))
+    return str(value)
