@@ -8,7 +8,6 @@ from typing import get_type_hints as hints_of
 
 from payments.domain.aggregate import Event
 from payments.domain.events import EVENTS
-from payments.domain.money import CURRENCIES
 from payments.usecases.publish import VERSION
 from payments.web.views import AMOUNTS
 
@@ -90,8 +89,6 @@ def _schema(name: str, hint: Any) -> dict[str, Any]:
         return dict(AMOUNT)
     if name == "since":
         return dict(TIME)
-    if name == "currency":
-        return {"enum": sorted(CURRENCIES)}
     if hint in PLAIN:
         return dict(PLAIN[hint])
     origin, arguments = get_origin(hint), get_args(hint)

@@ -85,6 +85,10 @@ WRITES = {"TransactWriteItems", "UpdateItem", "PutItem"}
 RESPONSES: Mapping[str, set[int | str]] = {
     "place": {201, 200, "out_of_stock"},
     "place under a used key": {200, "idempotency_mismatch"},
+    "place under a key that may be used": {
+        *(201, 200),
+        *("out_of_stock", "idempotency_mismatch"),
+    },
     "cancel": {200, 202, "order_paid", "order_in_review"},
     "show": {200},
     "initialize": {201, 200, "order_not_payable", "payment_in_progress", "provider_rejected"},

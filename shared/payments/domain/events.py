@@ -15,7 +15,9 @@ from payments.domain.records import Order, Payment, Refund
 type TxRef = Annotated[str, "our reference of the payment"]
 type RefundId = Annotated[str, "our id of the refund"]
 type Amount = Annotated[int, "in `currency`"]
-type Currency = Annotated[str, "`ETB` or `USD`"]
+type Currency = Annotated[
+    str, "`ETB` or `USD`; another one if an operator accepted a payment that came in it"
+]
 type ProviderReference = Annotated[str | None, "Chapa's id of the payment"]
 type Reason = Annotated[str, "why, in words"]
 type Reminder = Annotated[bool, "whether it is the daily reminder of a review that is still open"]

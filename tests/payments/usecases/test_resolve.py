@@ -72,6 +72,13 @@ class TestAccept:
         assert shop.event_names(order_id)[-2:] == ["payment.succeeded", "order.paid"]
         assert shop.aggregate(order_id).order.due_at is None
 
+    def test_customer_sees_the_currency_in_which_an_accepted_payment_came(self, shop: Shop) -> None:
+        _, tx_ref = shop.begun()
+        shop.control.pay(tx_ref, currency="XAF", webhook=False)
+        shop.notify(tx_ref)
+        decide(shop, tx_ref, ACCEPT)
+        assert "XAF" in [event.get("currency") for event in shop.status(tx_ref).body["events"]]
+
     def test_open_payment_pays_its_order_though_chapa_is_gone(self, shop: Shop) -> None:
         order_id, tx_ref = shop.begun()
         shop.unanswered()
