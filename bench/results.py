@@ -8,6 +8,8 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.tables import rows_of
+
 HERE = Path(__file__).parent
 PRINTED = HERE.parent / ".bench"
 PACKAGES = ("aws-lambda-powertools", "pydantic", "requests", "botocore")
@@ -29,11 +31,6 @@ def plot(rows: list[list[str]], column: int, title: str) -> str:
         ' font-family="sans-serif" font-size="12" fill="#357">'
         f'<text x="10" y="20" font-weight="bold">{escape(title)}</text>{bars}</svg>\n'
     )
-
-
-def rows_of(table: str) -> list[list[str]]:
-    lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
 def main() -> None:
