@@ -19,6 +19,7 @@ from moto import mock_aws
 from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
+from bench.tables import Goal, markdown, verdict
 from bench.units import Account, Item, counting
 from payments.aws.bus import Bus
 from payments.aws.repository import Repository
@@ -41,6 +42,12 @@ DAYS = 3
 UNIT_PRICE = 0.625
 """Millionths of a dollar for a write unit on demand, us-east-1
 (aws.amazon.com/dynamodb/pricing/on-demand)."""
+
+
+def table_of() -> Any:
+    """The table in moto itself."""
+    backend: Any = get_backend("dynamodb")[DEFAULT_ACCOUNT_ID]["us-east-1"]
+    return backend.tables["payments"]
 
 
 class _AnyBus:
@@ -70,8 +77,7 @@ class Counted:
             yield account
 
     def _items(self) -> list[Item]:
-        backend: Any = get_backend("dynamodb")[DEFAULT_ACCOUNT_ID]["us-east-1"]
-        rows = backend.tables["payments"].items.values()
+        rows = table_of().items.values()
         return [item.to_json()["Attributes"] for row in rows for item in row.values()]
 
     def publish(self) -> None:
@@ -141,15 +147,16 @@ def main() -> None:
     for name, (account, _) in ACCOUNTS.items():
         with mock_aws(), redirect_stdout(io.StringIO()):
             found[name] = account(Counted(Shop()))
+    names = list(found)
     kinds = sorted({kind for account in found.values() for kind in account.units})
-    print(f"| Write units | {' | '.join(found)} |")
-    print("|---|" + "---|" * len(found))
-    for kind in kinds:
-        print(f"| {kind} | {' | '.join(str(a.units[kind]) for a in found.values())} |")
-    print(f"| **all** | {' | '.join(f'**{a.total}**' for a in found.values())} |")
-    print(f"| goal | {' | '.join(f'≤ {goal}' for _, goal in ACCOUNTS.values())} |")
-    cost = [f"{account.total * UNIT_PRICE:.1f}" for account in found.values()]
-    print(f"| millionths of a dollar | {' | '.join(cost)} |")
+    rows = [[kind, *(each.units[kind] for each in found.values())] for kind in kinds]
+    rows.append(["**all**", *(f"**{each.total}**" for each in found.values())])
+    rows.append(["goal", *(f"≤ {goal}" for _, goal in ACCOUNTS.values())])
+    cost = [f"{each.total * UNIT_PRICE:.1f}" for each in found.values()]
+    rows.append(["millionths of a dollar", *cost])
+    print(markdown(["Write units", *names], rows))
+    goals = [Goal(name, found[name].total, goal) for name, (_, goal) in ACCOUNTS.items()]
+    print(f"\n{verdict(goals)}")
 
 
 if __name__ == "__main__":
