@@ -27,7 +27,7 @@ if __name__ == "__main__":
 from moto import mock_aws
 
 from bench import counts
-from bench.counts import CUSTOMER, LINES, UNIT_PRICE, USER, Counted
+from bench.counts import UNIT_PRICE, USER, Counted
 from bench.tables import Goal, markdown, printed, rows_of, verdict
 from bench.units import Account
 from payments.telemetry import logger
