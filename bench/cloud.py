@@ -97,6 +97,7 @@ class Cloud(ThreadingHTTPServer):
     def __init__(self, respond: Respond) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.respond = respond
+        self.requests = 0
 
     @property
     def url(self) -> str:
@@ -109,6 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Cloud
 
     def do_POST(self) -> None:
+        self.server.requests += 1
         given = self.rfile.read(int(self.headers.get("content-length", 0)))
         status, answer = self.server.respond(self.headers.get("x-amz-target"), self.path, given)
         body = json.dumps(answer).encode()
