@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
+from unittest.mock import patch
 
 from bench.tables import markdown
+from payments.aws import repository
 from payments.aws.repository import CONFLICT_TRIES, Repository
 from payments.errors import Busy
 
@@ -46,8 +48,8 @@ class _Customer:
         self.tries = 0
         self._pause = 0.0
         client: Any = None
-        repository = Repository(client, "payments", sleep=self._sleep)
-        self._tries: Iterator[None] = repository._tries(CONFLICT_TRIES, "busy")
+        product = Repository(client, "payments", sleep=self._sleep)
+        self._tries: Iterator[None] = product._tries(CONFLICT_TRIES, "busy")
 
     def _sleep(self, seconds: float) -> None:
         self._pause = seconds
@@ -65,12 +67,18 @@ class _Customer:
 
 def simulate(rate: float, seconds: float, customers: int) -> Sale:
     """`rate` customers per second, whose transactions take so many seconds."""
-    random.seed(SEED)
+    # The product draws its pauses from the operating system.
+    with patch.object(repository, "_CHANCE", random.Random(SEED + 1)):
+        return _simulate(rate, seconds, customers)
+
+
+def _simulate(rate: float, seconds: float, customers: int) -> Sale:
+    chance = random.Random(SEED)
     order = count()
     waiting: list[tuple[float, int, _Customer]] = []
     at = 0.0
     for _ in range(customers):
-        at += random.expovariate(rate)
+        at += chance.expovariate(rate)
         customer = _Customer(at)
         customer.next_try(at)
         heappush(waiting, (at, next(order), customer))

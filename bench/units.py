@@ -9,6 +9,7 @@ Sources: docs.aws.amazon.com/amazondynamodb/latest/developerguide, pages `read-w
 """
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,21 +48,23 @@ def counting(
     """
     account = Account()
     before: dict[str, Item] = {}
-    asked: dict[str, Any] = {}
+    # A sweep reads in several threads.
+    lock, asked = threading.Lock(), threading.local()
 
     def snapshot() -> dict[str, Item]:
         return {json.dumps([item["pk"], item["sk"]]): item for item in items()}
 
     def starts(model: Any, params: Any, **_: Any) -> None:
-        account.calls[model.name] += 1
-        asked.clear()
-        asked.update(json.loads(params["body"]))
+        asked.body = json.loads(params["body"])
+        with lock:
+            account.calls[model.name] += 1
         if model.name in WRITES:
             before.clear()
             before.update(snapshot())
 
     def ends(model: Any, parsed: Any, **_: Any) -> None:
-        account.reads += read_units(model.name, asked, parsed)
+        with lock:
+            account.reads += read_units(model.name, asked.body, parsed)
         if model.name in WRITES:
             times = 2 if model.name == "TransactWriteItems" else 1
             after = snapshot()
