@@ -6,14 +6,14 @@ Ours and the baseline get the same events and the same answers (`bench/cloud.py`
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median_low
 from typing import Any, NamedTuple
 
 from bench import cloud, runtime
 from bench.cloud import TX_REF
-from bench.cold import FOLDER, PYTHON, Case, build, cases, environment_of, http_event
+from bench.cold import FOLDER, PYTHON, ROOT, Case, build, cases, environment_of, http_event
 from bench.tables import Goal, markdown, verdict
 
 ROUNDS = 3
@@ -29,6 +29,18 @@ def forged(size: int) -> dict[str, Any]:
     event = http_event("POST", "/webhooks/chapa", body)
     event["headers"]["x-chapa-signature"] = "0" * 64
     return event
+
+
+def alone(*calls: str) -> Case:
+    """Calls like those of an invocation of ours, without the product (`bench/floor/calls.py`)."""
+    layer, event = FOLDER / "layer" / "python", {"calls": dict.fromkeys(calls, 1)}
+    return Case("floor", ROOT / "bench" / "floor", "calls.handler", layer, event, 200)
+
+
+FLOORS = {
+    "applied webhook": alone("Query", "UpdateItem", "verify", "TransactWriteItems"),
+    "initialize": alone("Query", "TransactWriteItems", "open", "UpdateItem"),
+}
 
 
 def pairs() -> dict[str, tuple[Case, Case]]:
@@ -63,25 +75,27 @@ def once(case: Case, times: int) -> Cost:
     return Cost(found.cpu_ms, calls)
 
 
-def measure(times: int) -> dict[str, tuple[Cost, Cost]]:
-    """The baseline's and ours, each the median of all rounds."""
-    rounds: dict[str, list[tuple[Cost, Cost]]] = {}
+def measure(times: int) -> dict[str, list[Cost]]:
+    """The baseline's, ours and, if there is one, the floor's, each the median of all rounds."""
+    rounds: dict[str, list[list[Cost]]] = {}
     for _ in range(ROUNDS):
-        for name, (baseline, ours) in pairs().items():
-            rounds.setdefault(name, []).append((once(baseline, times), once(ours, times)))
+        for name, pair in pairs().items():
+            measured = [*pair, FLOORS[name]] if name in FLOORS else pair
+            rounds.setdefault(name, []).append([once(case, times) for case in measured])
     return {
-        name: (median_low(base for base, _ in each), median_low(ours for _, ours in each))
+        name: [median_low(costs) for costs in zip(*each, strict=True)]
         for name, each in rounds.items()
     }
 
 
-def table(found: Mapping[str, tuple[Cost, Cost]]) -> str:
+def table(found: Mapping[str, Sequence[Cost]]) -> str:
     rows, goals = [], []
-    for name, (baseline, ours) in found.items():
+    for name, (baseline, ours, *floor) in found.items():
         ratio = ours.cpu_ms / baseline.cpu_ms
         goals.append(Goal(f"{name} ÷ baseline", ratio, 0.5))
         cells: list[object] = [name, f"{baseline.cpu_ms:.2f}", f"{ours.cpu_ms:.2f}", f"{ratio:.2f}"]
         cells += [baseline.calls, ours.calls]
+        cells.append(f"{floor[0].cpu_ms:.2f}" if floor else "")
         if name.startswith("forged"):
             goals.append(Goal(f"{name}, per second ÷ baseline", 1 / ratio, 2, least=True))
             cells += [f"{1000 / each.cpu_ms:,.0f}" for each in (baseline, ours)]
@@ -89,7 +103,7 @@ def table(found: Mapping[str, tuple[Cost, Cost]]) -> str:
             cells += ["", ""]
         rows.append(cells)
     head = ["Invocation", "baseline, CPU ms", "ours, CPU ms", "ours ÷ baseline"]
-    head += ["baseline, calls", "ours, calls"]
+    head += ["baseline, calls", "ours, calls", "ours, calls alone, CPU ms"]
     head += ["baseline, per second and core", "ours, per second and core"]
     return f"{markdown(head, rows)}\n\n{verdict(goals)}"
 
