@@ -39,7 +39,7 @@ help:
 	@echo '  make soak      place thousands of orders while faults are injected (ORDERS=2000 SEED=...)'
 	@echo '  make bite      seed known bugs, one at a time, and check that a test finds each'
 	@echo '  make mutation  change the code at random, and list the changes that no test finds'
-	@echo '  make bench     measure cold starts and count write units; writes bench/results.md'
+	@echo '  make bench     measure speed, sizes and costs beside a baseline; writes bench/results.md (half an hour)'
 	@echo
 	@echo 'Operate it, in the AWS account of the environment or (with --local) on the stack of `make up`'
 	@echo '  ./operate --help'
@@ -101,11 +101,17 @@ bite: setup
 mutation: setup
 	@$(LOCAL) -m tests.mutation $(MODULES)
 
-# Each prints a table; `bench.results` puts them into bench/results.md.
+# Each prints its tables; `bench.results` puts them into bench/results.md. `memory` and `order` read
+# what `cold` and `warm` printed.
+BENCHES := layer cold warm counts order memory sweep flash backlog throughput
+
 bench: setup
 	@mkdir -p .bench
-	@PYTHONPATH=shared $(LOCAL) -m bench.counts > .bench/counts.md
-	@PYTHONPATH=shared $(LOCAL) -m bench.cold > .bench/cold.md
+	@set -e; for name in $(BENCHES); do \
+	    echo "bench.$$name ..."; \
+	    PYTHONPATH=shared $(LOCAL) -m bench.$$name > .bench/$$name.new; \
+	    mv .bench/$$name.new .bench/$$name.md; \
+	done
 	@$(LOCAL) -m bench.results
 
 # What demo, up and ./operate need. `make setup` installs the tools of tests and lint besides.

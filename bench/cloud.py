@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, override
@@ -80,9 +80,24 @@ def chapa(path: str) -> dict[str, Any]:
     return {"message": "Payment details", "status": "success", "data": facts}
 
 
+type Respond = Callable[[str | None, str, bytes], tuple[int, Mapping[str, Any]]]
+"""Of AWS's operation, if it is one, the path and the body: the status and the answer."""
+
+
+def fixed(begun: bool) -> Respond:
+    def respond(target: str | None, path: str, body: bytes) -> tuple[int, Mapping[str, Any]]:
+        return 200, aws(target, json.loads(body), begun=begun) if target else chapa(path)
+
+    return respond
+
+
 class Cloud(ThreadingHTTPServer):
     daemon_threads = True
-    begun = False
+
+    def __init__(self, respond: Respond) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.respond = respond
+        self.requests = 0
 
     @property
     def url(self) -> str:
@@ -91,26 +106,21 @@ class Cloud(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Cloud
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        target = self.headers.get("x-amz-target")
-        if target:
-            self._send(aws(target, json.loads(body), begun=self.server.begun))
-        else:
-            self._send(chapa(self.path))
-
-    def do_GET(self) -> None:
-        self._send(chapa(self.path))
-
-    def _send(self, answer: object) -> None:
+        self.server.requests += 1
+        given = self.rfile.read(int(self.headers.get("content-length", 0)))
+        status, answer = self.server.respond(self.headers.get("x-amz-target"), self.path, given)
         body = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST  # noqa: N815 - the names are those of http.server
 
     @override
     def log_message(self, *_: object) -> None:
@@ -118,9 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(begun: bool = False) -> Any:
-    cloud = Cloud(("127.0.0.1", 0), _Handler)
-    cloud.begun = begun
+def running(begun: bool = False, respond: Respond | None = None) -> Iterator[Cloud]:
+    cloud = Cloud(respond or fixed(begun))
     threading.Thread(target=cloud.serve_forever, daemon=True).start()
     try:
         yield cloud

@@ -1,7 +1,7 @@
 """Cold starts: from the start of the process to the first answer, side by side.
 
 Each round starts every function once, so that what else the machine does falls on all of them; the
-ratio is that of the medians. `python -m bench.cold [ROUNDS] [FOLDER]` prints the tables.
+ratio is that of the medians. `python -m bench.cold [ROUNDS] [FOLDER]` prints the table.
 """
 
 import hashlib
@@ -19,11 +19,13 @@ from typing import Any
 
 from bench import cloud, runtime
 from bench.cloud import ORDER_ID, TX_REF, USER, WEBHOOK_SECRET
+from bench.tables import Goal, markdown, verdict
 from payments.aws.items import EventKey, events_item, events_key, serialize
 from payments.domain.events import OrderPlaced
 from tests.environment import PUBLISHER, SETTINGS
 
 ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / ".bench"
 PYTHON = os.path.realpath(sys.executable)
 RUNTIME = ["boto3", "awslambdaric"]
 """What Lambda brings along."""
@@ -137,20 +139,25 @@ def cases(folder: Path) -> list[Case]:
     ]
 
 
+def environment_of(url: str) -> dict[str, str]:
+    """Of a function whose AWS and Chapa are at this address."""
+    return {
+        **SETTINGS,
+        **PUBLISHER,
+        **PROCESS,
+        "AWS_ENDPOINT_URL": url,
+        "CHAPA_URL": f"{url}/v1",
+        "CHAPA_URL_OTHER": "",
+        "CALLBACK_URL": "https://api.shop.example/webhooks/chapa",
+    }
+
+
 def measure(folder: Path, rounds: int) -> dict[str, list[runtime.Start]]:
     found: dict[str, list[runtime.Start]] = {}
     for _ in range(rounds):
         for case in cases(folder):
             with cloud.running(case.begun) as aws:
-                environment = {
-                    **SETTINGS,
-                    **PUBLISHER,
-                    **PROCESS,
-                    "AWS_ENDPOINT_URL": aws.url,
-                    "CHAPA_URL": f"{aws.url}/v1",
-                    "CHAPA_URL_OTHER": "",
-                    "CALLBACK_URL": "https://api.shop.example/webhooks/chapa",
-                }
+                environment = environment_of(aws.url)
                 path = [case.layer, folder / "runtime"]
                 start = runtime.start(
                     PYTHON, case.task, case.handler, path, environment, case.event
@@ -161,30 +168,42 @@ def measure(folder: Path, rounds: int) -> dict[str, list[runtime.Start]]:
     return found
 
 
-def table(found: Mapping[str, list[runtime.Start]]) -> list[str]:
+CPU_GOALS = {
+    "webhook": (0.25, 1.15),
+    "initialize": (0.25, 1.15),
+    **dict.fromkeys(("orders", "status", "expire", "reconcile", "publish"), (None, 1.2)),
+}
+"""Goals by function: the most of the baseline's and of the floor's. Read in processor time, which
+other work on the machine changes less."""
+
+HEAD = ["Function", "wall ms", "CPU ms", "wall ÷ baseline", "CPU ÷ baseline"]
+HEAD += ["wall ÷ floor", "CPU ÷ floor"]
+
+
+def table(found: Mapping[str, list[runtime.Start]]) -> str:
     wall = {name: median(start.wall_ms for start in starts) for name, starts in found.items()}
     cpu = {name: median(start.cpu_ms for start in starts) for name, starts in found.items()}
-    lines = [
-        "| Function | wall ms | CPU ms | wall ÷ baseline | CPU ÷ baseline | wall ÷ floor"
-        " | CPU ÷ floor |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows, goals = [], []
     for name in found:
         baseline = f"baseline {name}"
         ratios = [
             f"{each[name] / each[baseline]:.2f}" if baseline in each else "" for each in (wall, cpu)
         ]
         floors = [f"{each[name] / each['floor']:.2f}" for each in (wall, cpu)]
-        cells = [name, f"{wall[name]:.0f}", f"{cpu[name]:.0f}", *ratios, *floors]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        rows.append([name, f"{wall[name]:.0f}", f"{cpu[name]:.0f}", *ratios, *floors])
+        of_baseline, of_floor = CPU_GOALS.get(name, (None, None))
+        if of_baseline:
+            goals.append(Goal(f"{name} ÷ baseline", cpu[name] / cpu[baseline], of_baseline))
+        if of_floor:
+            goals.append(Goal(f"{name} ÷ floor", cpu[name] / cpu["floor"], of_floor))
+    return f"{markdown(HEAD, rows)}\n\n{verdict(goals)}"
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 12
-    folder = Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / ".bench").absolute()
+    folder = Path(sys.argv[2]).absolute() if len(sys.argv) > 2 else FOLDER
     build(folder)
-    print("\n".join(table(measure(folder, rounds))))
+    print(table(measure(folder, rounds)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from moto import mock_aws
 from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
+from bench.tables import Goal, markdown, verdict
 from bench.units import Account, Item, counting
 from payments.aws.bus import Bus
 from payments.aws.repository import Repository
@@ -43,10 +44,19 @@ UNIT_PRICE = 0.625
 (aws.amazon.com/dynamodb/pricing/on-demand)."""
 
 
+def table_of() -> Any:
+    """The table in moto itself."""
+    backend: Any = get_backend("dynamodb")[DEFAULT_ACCOUNT_ID]["us-east-1"]
+    return backend.tables["payments"]
+
+
 class _AnyBus:
     """An event bus that takes everything."""
 
+    events = 0
+
     def put_events(self, Entries: list[Any]) -> dict[str, Any]:  # noqa: N803
+        self.events += len(Entries)
         return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in Entries]}
 
 
@@ -55,6 +65,7 @@ class Counted:
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
+        self.bus = _AnyBus()
         parameters = template()["Parameters"]
         shop.configure(
             check_after_seconds=parameters["CheckAfterSeconds"]["Default"],
@@ -70,8 +81,7 @@ class Counted:
             yield account
 
     def _items(self) -> list[Item]:
-        backend: Any = get_backend("dynamodb")[DEFAULT_ACCOUNT_ID]["us-east-1"]
-        rows = backend.tables["payments"].items.values()
+        rows = table_of().items.values()
         return [item.to_json()["Attributes"] for row in rows for item in row.values()]
 
     def publish(self) -> None:
@@ -81,8 +91,10 @@ class Counted:
             {"dynamodb": {"NewImage": item, "SequenceNumber": str(number)}}
             for number, item in enumerate(marked)
         ]
+        if not records:
+            return
         repository = Repository(self.shop.dynamodb, "payments")
-        publisher = Publisher(repository, Bus(_AnyBus(), "bus"))  # type: ignore[arg-type]
+        publisher = Publisher(repository, Bus(self.bus, "bus"))  # type: ignore[arg-type]
         invoke("publish", {"Records": records}, publisher=publisher)
 
     def placed(self) -> str:
@@ -141,15 +153,16 @@ def main() -> None:
     for name, (account, _) in ACCOUNTS.items():
         with mock_aws(), redirect_stdout(io.StringIO()):
             found[name] = account(Counted(Shop()))
+    names = list(found)
     kinds = sorted({kind for account in found.values() for kind in account.units})
-    print(f"| Write units | {' | '.join(found)} |")
-    print("|---|" + "---|" * len(found))
-    for kind in kinds:
-        print(f"| {kind} | {' | '.join(str(a.units[kind]) for a in found.values())} |")
-    print(f"| **all** | {' | '.join(f'**{a.total}**' for a in found.values())} |")
-    print(f"| goal | {' | '.join(f'≤ {goal}' for _, goal in ACCOUNTS.values())} |")
-    cost = [f"{account.total * UNIT_PRICE:.1f}" for account in found.values()]
-    print(f"| millionths of a dollar | {' | '.join(cost)} |")
+    rows = [[kind, *(each.units[kind] for each in found.values())] for kind in kinds]
+    rows.append(["**all**", *(f"**{each.total}**" for each in found.values())])
+    rows.append(["goal", *(f"≤ {goal}" for _, goal in ACCOUNTS.values())])
+    cost = [f"{each.total * UNIT_PRICE:.1f}" for each in found.values()]
+    rows.append(["millionths of a dollar", *cost])
+    print(markdown(["Write units", *names], rows))
+    goals = [Goal(name, found[name].total, goal) for name, (_, goal) in ACCOUNTS.items()]
+    print(f"\n{verdict(goals)}")
 
 
 if __name__ == "__main__":

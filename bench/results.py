@@ -1,15 +1,17 @@
-"""Put what the benches printed into `bench/results.md`, with a plot of the cold starts."""
+"""Put what the benches printed into `bench/results.md`, with plots of cold and warm calls."""
 
 import os
 import platform
+import re
 import sys
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.tables import MISSED, printed, rows_of
+
 HERE = Path(__file__).parent
-PRINTED = HERE.parent / ".bench"
 PACKAGES = ("aws-lambda-powertools", "pydantic", "requests", "botocore")
 
 
@@ -31,23 +33,39 @@ def plot(rows: list[list[str]], column: int, title: str) -> str:
     )
 
 
-def rows_of(table: str) -> list[list[str]]:
-    lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+def machine() -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    busy = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} processors (load at"
+        f" the end: {busy}), Python {platform.python_version()}, {versions}."
+    )
+
+
+def missed(benches: dict[str, str]) -> str:
+    """A list of what the benches say of their missed goals."""
+    lines = [
+        f"- `{name}`: {line.removeprefix(MISSED)}"
+        for name, text in benches.items()
+        for line in text.splitlines()
+        if line.startswith(MISSED)
+    ]
+    return "\n".join(lines) or "None."
 
 
 def main() -> None:
-    cold, counts = ((PRINTED / f"{name}.md").read_text() for name in ("cold", "counts"))
-    rows = rows_of(cold)
-    (HERE / "cold.svg").write_text(plot(rows, -1, "Cold start: processor time ÷ floor"))
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    head = (
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} processors,"
-        f" Python {platform.python_version()}, {versions}."
-    )
     text = (HERE / "results.in.md").read_text()
-    for name, content in {"MACHINE": head, "COLD": cold, "COUNTS": counts}.items():
-        text = text.replace(f"@{name}@", content.strip())
+    benches = {
+        name.lower(): printed(name.lower())
+        for name in re.findall(r"@([A-Z]+)@", text)
+        if name not in {"MACHINE", "MISSED"}
+    }
+    cold, warm = rows_of(benches["cold"]), rows_of(benches["warm"])
+    (HERE / "cold.svg").write_text(plot(cold, -1, "Cold start: processor time ÷ floor"))
+    (HERE / "warm.svg").write_text(plot(warm, 3, "Warm call: processor time ÷ baseline"))
+    parts = {"machine": machine(), "missed": missed(benches)} | benches
+    for name, content in parts.items():
+        text = text.replace(f"@{name.upper()}@", content.strip())
     (HERE / "results.md").write_text(text)
     sys.stdout.write("bench/results.md is written.\n")
 

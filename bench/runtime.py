@@ -9,14 +9,17 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, override
+from typing import Any, NamedTuple, override
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:bench"
 SECONDS = 60
+TRACE = "Root=1-5-6;Parent=7;Sampled=0"
+DRIVER = Path(__file__).parent / "driver.py"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         deadline = int((time.time() + 29) * 1000)
         self.send_header("Lambda-Runtime-Deadline-Ms", str(deadline))
         self.send_header("Lambda-Runtime-Invoked-Function-Arn", ARN)
-        self.send_header("Lambda-Runtime-Trace-Id", "Root=1-5-6;Parent=7;Sampled=0")
+        self.send_header("Lambda-Runtime-Trace-Id", TRACE)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(self.server.event)))
         self.end_headers()
@@ -80,6 +83,62 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+def _variables(task: Path, path: Sequence[Path], environment: Mapping[str, str]) -> dict[str, str]:
+    return dict(environment) | {
+        "AWS_LAMBDA_FUNCTION_NAME": "bench",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "LAMBDA_TASK_ROOT": str(task),
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": os.environ["PATH"],
+    }
+
+
+class Called(NamedTuple):
+    answer: Any
+    cpu_ms: float
+    """Processor time of one call, the mean of all."""
+    memory_kb: int
+    """Resident memory of the process after the last call."""
+
+
+type Call = Callable[..., Called]
+"""Of an event and the number of times: 1 if none is given."""
+
+
+@contextmanager
+def warm(
+    python: str, task: Path, handler: str, path: Sequence[Path], environment: Mapping[str, str]
+) -> Iterator[Call]:
+    """A process that has imported a function and waits for events; see `bench/driver.py`."""
+    variables = _variables(task, [task, *path], environment)
+    variables["_X_AMZN_TRACE_ID"] = TRACE
+    process = subprocess.Popen(
+        [python, "-S", "-P", DRIVER, handler],
+        cwd=task,
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    events, results = process.stdin, process.stdout
+
+    def call(event: Mapping[str, Any], times: int = 1) -> Called:
+        print(json.dumps({"event": event, "times": times}), file=events, flush=True)
+        if line := results.readline():
+            return Called(**json.loads(line))
+        raise RuntimeError(f"{handler} ended")
+
+    try:
+        yield call
+    finally:
+        events.close()
+        process.wait()
+        results.close()
+
+
 def start(
     python: str,
     task: Path,
@@ -91,14 +150,8 @@ def start(
     """Start a function in a new process and let it answer one event. Raises when it fails."""
     api = _Api(event)
     threading.Thread(target=api.serve_forever, daemon=True).start()
-    variables = dict(environment) | {
-        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}",
-        "AWS_LAMBDA_FUNCTION_NAME": "bench",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
-        "LAMBDA_TASK_ROOT": str(task),
-        "PYTHONPATH": os.pathsep.join(map(str, path)),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PATH": os.environ["PATH"],
+    variables = _variables(task, path, environment) | {
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}"
     }
     began = time.perf_counter()
     # Without `site`: nothing that this machine's Python has installed is on the path.

@@ -1,12 +1,15 @@
-"""DynamoDB's price of each write, counted on the calls that the product makes.
+"""DynamoDB's price of each read and write, counted on the calls that the product makes.
 
 A write unit is one kilobyte written outside of a transaction; in a transaction it is two. An index
 takes a unit for each kilobyte of an entry that is put, deleted or changed, two when its key moves.
+A read unit is four kilobytes read strongly consistent; eventually consistent it is half a unit. The
+items of one query count together, those of a batch each by itself.
 Sources: docs.aws.amazon.com/amazondynamodb/latest/developerguide, pages `read-write-operations`,
 `CapacityUnitCalculations` (sizes of items) and `GSI` (writes of an index).
 """
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,11 +25,13 @@ WRITES = {"PutItem", "UpdateItem", "TransactWriteItems"}
 
 @dataclass
 class Account:
-    """Calls to DynamoDB, and the units of the writes among them."""
+    """Calls to DynamoDB, and the units that they take."""
 
     calls: Counter[str] = field(default_factory=Counter)
     units: Counter[str] = field(default_factory=Counter)
     """By what they are for: `item ORDER`, `index due`, ..."""
+    reads: float = 0
+    """Read units."""
 
     @property
     def total(self) -> int:
@@ -43,17 +48,23 @@ def counting(
     """
     account = Account()
     before: dict[str, Item] = {}
+    # A sweep reads in several threads.
+    lock, asked = threading.Lock(), threading.local()
 
     def snapshot() -> dict[str, Item]:
         return {json.dumps([item["pk"], item["sk"]]): item for item in items()}
 
-    def starts(model: Any, **_: Any) -> None:
-        account.calls[model.name] += 1
+    def starts(model: Any, params: Any, **_: Any) -> None:
+        asked.body = json.loads(params["body"])
+        with lock:
+            account.calls[model.name] += 1
         if model.name in WRITES:
             before.clear()
             before.update(snapshot())
 
-    def ends(model: Any, **_: Any) -> None:
+    def ends(model: Any, parsed: Any, **_: Any) -> None:
+        with lock:
+            account.reads += read_units(model.name, asked.body, parsed)
         if model.name in WRITES:
             times = 2 if model.name == "TransactWriteItems" else 1
             after = snapshot()
@@ -69,6 +80,25 @@ def counting(
     finally:
         client.meta.events.unregister("before-call.dynamodb", starts)
         client.meta.events.unregister("after-call.dynamodb", ends)
+
+
+def read_units(call: str, asked: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
+    """Of a query without a filter, or of a read of items by key."""
+    match call:
+        case "Query":
+            found, consistent = [answer["Items"]], asked.get("ConsistentRead", False)
+        case "GetItem":
+            found, consistent = [[answer.get("Item", {})]], asked.get("ConsistentRead", False)
+        case "BatchGetItem":
+            [wanted] = asked["RequestItems"].values()
+            [items] = answer["Responses"].values()
+            missing = len(wanted["Keys"]) - len(items)
+            found = [[item] for item in items] + [[]] * missing
+            consistent = wanted.get("ConsistentRead", False)
+        case _:
+            return 0
+    units = sum(max(1, ceil(sum(map(item_size, each)) / 4096)) for each in found)
+    return units if consistent else units / 2
 
 
 def _units(

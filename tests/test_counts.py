@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import counts
+from bench import counts, sweep
 from bench.counts import Counted
 from bench.units import Account
 from tests.shop import Shop
@@ -58,3 +58,19 @@ def test_order_of_three_lines_costs_so_many_write_units(
 ) -> None:
     found = account(counted)
     assert found.total == units, dict(found.units)
+
+
+@pytest.mark.corrupts  # These orders hold stock that nobody reserved.
+def test_sweep_costs_what_is_due_and_not_what_exists(counted: Counted) -> None:
+    few = sweep.swept(counted, orders=50, due=50)
+    many = sweep.swept(counted, orders=500, due=50)
+    assert (few.calls, few.reads, few.total) == (many.calls, many.reads, many.total)
+
+
+def test_settling_writes_no_stock(counted: Counted) -> None:
+    tx_ref = counted.begun(counted.placed())
+    counted.shop.control.pay(tx_ref, webhook=False)
+    with counted.counting() as account:
+        counted.shop.notify(tx_ref)
+    assert account.units["item ORDER"]
+    assert not account.units["item STOCK"]
