@@ -604,27 +604,29 @@ class Repository:
         return True
 
     def _due(self, prefix: str, now: int) -> Iterator[dict[str, Any]]:
-        # In random order: when a sweep runs out of time, it is not always the same shard's turn.
-        first, *others = _CHANCE.sample(due_shards(prefix), items.DUE_SHARDS)
+        query = self._client.get_paginator("query")
 
         def first_page(shard: str) -> Iterator[Mapping[str, Any]]:
-            pages = iter(self._due_pages(shard, now))
+            pages = iter(
+                query.paginate(
+                    TableName=self._table,
+                    IndexName="due",
+                    KeyConditionExpression="due_shard = :shard AND due_at <= :now",
+                    ExpressionAttributeValues=_serialized({":shard": shard, ":now": now}),
+                )
+            )
             return chain([next(pages)], pages)
 
+        # In random order: when a sweep runs out of time, it is not always the same shard's turn.
+        first, *others = _CHANCE.sample(due_shards(prefix), items.DUE_SHARDS)
+        # The first query of a process makes ready what all of them use: others would do it again.
+        found = first_page(first)
         # Their first pages side by side: a query takes the time of its way and hardly any of ours.
         with ThreadPoolExecutor(SHARDS_SIDE_BY_SIDE) as pool:
             reading = [pool.submit(first_page, shard) for shard in others]
-            yield from _items_of(first_page(first))
+            yield from _items_of(found)
             for pages in reading:
                 yield from _items_of(pages.result())
-
-    def _due_pages(self, shard: str, now: int) -> Iterable[Mapping[str, Any]]:
-        return self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            IndexName="due",
-            KeyConditionExpression="due_shard = :shard AND due_at <= :now",
-            ExpressionAttributeValues={":shard": serialize(shard), ":now": serialize(now)},
-        )
 
     def _query(
         self, order_id: str, condition: str = "", values: Mapping[str, str] | None = None

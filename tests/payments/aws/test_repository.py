@@ -701,16 +701,23 @@ def test_shards_are_read_in_random_order_and_the_soonest_order_first(
             assert times == sorted(times)
 
 
-def test_shards_are_read_side_by_side(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(items, "DUE_SHARDS", 8)
-    four_at_a_time = threading.Barrier(4, timeout=10)
+def test_shards_after_the_first_are_read_side_by_side(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "DUE_SHARDS", 5)
+    four_at_once = threading.Barrier(4, timeout=10)
+    asked = []
 
-    def pages(*_: object) -> list[dict[str, Any]]:
-        four_at_a_time.wait()
-        return [{"Items": []}]
+    class Paginator:
+        def paginate(self, **query: Any) -> Iterator[dict[str, Any]]:
+            asked.append(query)
+            if len(asked) > 1:
+                four_at_once.wait()
+            yield {"Items": []}
 
-    monkeypatch.setattr(Repository, "_due_pages", pages)
+    monkeypatch.setattr(table.shop.dynamodb, "get_paginator", lambda _: Paginator())
     assert list(table.due(NOW)) == []
+    assert len(asked) == 5
 
 
 def test_pause_of_a_queued_order_doubles_up_to_six_hours(table: Table) -> None:
