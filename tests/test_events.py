@@ -95,7 +95,7 @@ def test_stored_event_is_read_as_it_was(kind: type[Event]) -> None:
     assert events_of(events_item(KEY, [event], NOW)) == [event]
 
 
-@pytest.mark.parametrize("wrong", [{"amount": 90_000}, {"amount": "900"}, {"currency": "EUR"}])
+@pytest.mark.parametrize("wrong", [{"amount": 90_000}, {"amount": "900"}, {"currency": 978}])
 def test_schema_refuses_wrong_values(wrong: dict[str, Any]) -> None:
     placed = published(EVENTS["order.placed"])
     changes: list[dict[str, Any]] = [{"version": 2}, {"id": f"{KEY.order_id}#0"}, {"number": "1"}]

@@ -604,17 +604,14 @@ class Repository:
         return True
 
     def _due(self, prefix: str, now: int) -> Iterator[dict[str, Any]]:
-        query = self._client.get_paginator("query")
-
         def first_page(shard: str) -> Iterator[Mapping[str, Any]]:
-            pages = iter(
-                query.paginate(
-                    TableName=self._table,
-                    IndexName="due",
-                    KeyConditionExpression="due_shard = :shard AND due_at <= :now",
-                    ExpressionAttributeValues=_serialized({":shard": shard, ":now": now}),
-                )
+            query = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                IndexName="due",
+                KeyConditionExpression="due_shard = :shard AND due_at <= :now",
+                ExpressionAttributeValues=_serialized({":shard": shard, ":now": now}),
             )
+            pages = iter(query)
             return chain([next(pages)], pages)
 
         # In random order: when a sweep runs out of time, it is not always the same shard's turn.
