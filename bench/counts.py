@@ -108,15 +108,20 @@ class Counted:
         self.publish()
         return tx_ref
 
+    def paid(self) -> tuple[str, str]:
+        """The order and its payment, after the webhook."""
+        order_id = self.placed()
+        tx_ref = self.begun(order_id)
+        self.shop.control.pay(tx_ref, webhook=False)
+        self.shop.clock.advance(40)
+        assert self.shop.notify(tx_ref).body == {"outcome": "applied"}
+        self.publish()
+        return order_id, tx_ref
+
 
 def paid(counted: Counted) -> Account:
     with counted.counting() as account:
-        order_id = counted.placed()
-        tx_ref = counted.begun(order_id)
-        counted.shop.control.pay(tx_ref, webhook=False)
-        counted.shop.clock.advance(40)
-        assert counted.shop.notify(tx_ref).body == {"outcome": "applied"}
-        counted.publish()
+        order_id, _ = counted.paid()
     assert counted.shop.aggregate(order_id).order.due_at is None
     return account
 

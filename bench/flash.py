@@ -55,7 +55,7 @@ class _Customer:
         self._pause = seconds
 
     def next_try(self, now: float) -> float | None:
-        """When the next try begins; None when there is none."""
+        """When the next try begins. None after the last one."""
         self._pause = 0.0
         try:
             next(self._tries)
