@@ -344,7 +344,9 @@ class Stack:
             **CREDENTIALS,
             "AUTH": str(self.enforce_permissions).lower(),
         }
-        self._launch(self._ministack, [str(MINISTACK), "-m", "ministack"], environment)
+        # Without this directory on its path, whose modules are not MiniStack's.
+        program = [str(MINISTACK), "-P", str(ROOT / "sandbox" / "local_aws.py")]
+        self._launch(self._ministack, program, environment)
 
     def _start_chapa(
         self, port: int, webhook_url: str, webhook_secret: str, api_keys: Iterable[str]
