@@ -19,8 +19,9 @@ from typing import Any
 from unittest.mock import patch
 
 from bench.tables import markdown
-from payments.aws import repository
-from payments.aws.repository import CONFLICT_TRIES, Repository
+from payments.aws import table
+from payments.aws.repository import Repository
+from payments.aws.table import CONFLICT_TRIES
 from payments.errors import Busy
 
 SEED = 20261127
@@ -68,7 +69,7 @@ class _Customer:
 def simulate(rate: float, seconds: float, customers: int) -> Sale:
     """`rate` customers per second, whose transactions take so many seconds."""
     # The product draws its pauses from the operating system.
-    with patch.object(repository, "_CHANCE", random.Random(SEED + 1)):
+    with patch.object(table, "CHANCE", random.Random(SEED + 1)):
         return _simulate(rate, seconds, customers)
 
 

@@ -115,12 +115,12 @@ def payments(
 
 def _entries(backend: Backend, first: int, end: int) -> Iterator[Entry | dict[str, Any]]:
     """What came in and what went back; a record of what is broken for an order that is."""
-    for listed in backend.repository.paid_between(first, end):
+    for listed in backend.lists.paid_between(first, end):
         try:
             yield from _received(backend.read(listed.order_id), listed.name, first, end)
         except BROKEN as error:
             yield broken(listed.order_id, error)
-    returned = {key.order_id for key in backend.repository.given_back_between(first, end)}
+    returned = {key.order_id for key in backend.lists.given_back_between(first, end)}
     for order_id in sorted(returned):
         try:
             known = backend.repository.read_with_events(order_id)

@@ -9,7 +9,7 @@ from operators import views
 from operators.catalogue_file import Change, changes, read_file
 from operators.cli import REFUSED, Session, answer, app, confirm, given_amount, note
 from payments.aws.items import CATALOGUE_LIST
-from payments.aws.repository import Stale
+from payments.aws.table import Stale
 
 catalogue = typer.Typer(help="The products that are sold.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
@@ -18,8 +18,9 @@ app.add_typer(catalogue, name="catalogue")
 @catalogue.command("list", epilog="Example: ./operate catalogue list")
 def list_products() -> None:
     """List all products with price and stock."""
-    repository = Session.stack.backend.repository
-    products = repository.products(entry.order_id for entry in repository.listed(CATALOGUE_LIST))
+    backend = Session.stack.backend
+    listed = backend.lists.listed(CATALOGUE_LIST)
+    products = backend.catalogue.products(entry.order_id for entry in listed)
     answer([views.product_details(products[sku]) for sku in sorted(products)])
 
 
@@ -41,8 +42,8 @@ def load(
     as they are, and so does the stock of those that exist.
     """
     rows = read_file(file)
-    repository = Session.stack.backend.repository
-    found = changes(repository, rows)
+    catalogue = Session.stack.backend.catalogue
+    found = changes(catalogue, rows)
     shown = [_shown(change) for change in found]
     result = {"products": len(rows), "changed": shown, "same": len(rows) - len(found)}
     if dry_run or not found:
@@ -53,7 +54,7 @@ def load(
     confirm(f"{len(found)} of {len(rows)} products will be written.")
     for done, change in enumerate(found):
         try:
-            repository.write_product(change.before, change.after)
+            catalogue.write_product(change.before, change.after)
         except Stale:
             note(
                 f"{change.after.sku} was changed by somebody else meanwhile, after {done} of"
@@ -89,7 +90,7 @@ def set_product(
     unit_price = given_amount(price)
     if unit_price is not None and unit_price <= 0:
         raise typer.BadParameter("A price is more than 0.")
-    product = Session.stack.backend.repository.set_product(
+    product = Session.stack.backend.catalogue.set_product(
         sku,
         name=name,
         unit_price=unit_price,

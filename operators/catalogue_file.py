@@ -26,8 +26,8 @@ from pydantic import (
     ValidationError,
 )
 
+from payments.aws.catalogue import Catalogue
 from payments.aws.items import Product
-from payments.aws.repository import Repository
 from payments.domain.money import MAX_AMOUNT, parse_amount
 
 MAX_UNITS = 1_000_000_000
@@ -138,9 +138,9 @@ def _reason(error: Any) -> str:
     return f"{field} {message}" if message.startswith("is ") else f"{field}: {message}"
 
 
-def changes(repository: Repository, rows: Sequence[Row]) -> list[Change]:
+def changes(catalogue: Catalogue, rows: Sequence[Row]) -> list[Change]:
     """What the rows would change; products that would not are left out."""
-    known = repository.products(row.sku for row in rows)
+    known = catalogue.products(row.sku for row in rows)
     found = [Change(known.get(row.sku), _after(known.get(row.sku), row)) for row in rows]
     return [change for change in found if change.before != change.after]
 

@@ -238,7 +238,7 @@ def _people(stack: Stack) -> Iterator[Line]:
         (OWED_LIST, "owed"),
         (UNANSWERED_LIST, "unanswered"),
     ):
-        number = len(list(stack.backend.repository.listed(name, MANY)))
+        number = len(list(stack.backend.lists.listed(name, MANY)))
         found = f"{_at_least(number)} payments and refunds: {status}"
         if number and status != "owed":
             yield warning(found, f"`./operate list --status {status}`")
@@ -325,7 +325,7 @@ def _table(stack: Stack) -> Iterator[Line]:
     else:
         what = "Deploy with DeletionProtection=true before customers come."
         yield warning("the table can be deleted", what)
-    if next(iter(stack.backend.repository.listed(CATALOGUE_LIST, 1)), None) is None:
+    if next(iter(stack.backend.lists.listed(CATALOGUE_LIST, 1)), None) is None:
         yield warning("the catalogue is empty", "`./operate catalogue load FILE`")
 
 

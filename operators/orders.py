@@ -23,8 +23,8 @@ from operators.cli import (
 )
 from operators.days import Zone, day_of, given_day, given_zone
 from payments.aws.items import OWED_LIST, REVIEW_LIST, UNANSWERED_LIST, customer_list
+from payments.aws.lists import Listed
 from payments.aws.queue import Message
-from payments.aws.repository import Listed
 from payments.domain.aggregate import Event, OrderAggregate
 from payments.domain.answers import Said
 from payments.domain.ids import is_order_id, order_id_of
@@ -48,7 +48,7 @@ def order_id_named(name: str) -> str:
         return name
     if (order_id := order_id_of(name)) is not None:
         return order_id
-    for found in Session.stack.backend.repository.find_by_provider_reference(name):
+    for found in Session.stack.backend.lists.find_by_provider_reference(name):
         return found
     raise OrderNotFound(
         "No order, payment or refund has this name. Search a part of it with `list PART`."
@@ -164,17 +164,18 @@ def _entries(
 ) -> Iterator[Listed]:
     """What the narrowest index has for the filters; the caller applies all of them."""
     backend = Session.stack.backend
-    repository = backend.repository
+    lists = backend.lists
     if text is not None:
-        yield from (Listed(order_id, "ORDER", "") for order_id in repository.search(text))
+        yield from (Listed(order_id, "ORDER", "") for order_id in lists.search(text))
     elif status is Status.DUE:
-        yield from (Listed(due.order_id, "ORDER", "") for due in repository.due(backend.now))
+        due = backend.repository.due(backend.now)
+        yield from (Listed(order.order_id, "ORDER", "") for order in due)
     elif status in LISTS:
-        yield from repository.listed(LISTS[status])
+        yield from lists.listed(LISTS[status])
     elif customer is not None:
-        yield from repository.listed(customer_list(customer))
+        yield from lists.listed(customer_list(customer))
     elif day is not None:
-        yield from repository.paid_between(*day_of(day, given_zone(zone)))
+        yield from lists.paid_between(*day_of(day, given_zone(zone)))
 
 
 def _paid_on(aggregate: OrderAggregate, entry: Listed, day: date, zone: str) -> bool:
@@ -265,7 +266,7 @@ def forget(
     Orders that have not ended are named and kept. Delete the user in your user pool yourself.
     """
     backend = Session.stack.backend
-    listed = [entry.order_id for entry in backend.repository.listed(customer_list(customer))]
+    listed = [entry.order_id for entry in backend.lists.listed(customer_list(customer))]
     if listed:
         confirm(
             f"The personal data of {len(listed)} orders will be deleted, if they have ended. It"

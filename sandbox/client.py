@@ -19,7 +19,7 @@ import requests
 from boto3.dynamodb.types import TypeDeserializer
 
 from operators.invariants import Confirmed
-from payments.aws.repository import Repository
+from payments.aws.catalogue import Catalogue
 from payments.chapa.signature import sign
 from payments.domain.decisions import PAGE_MARGIN_SECONDS
 from sandbox.chapa.control import Control, ControlError
@@ -208,7 +208,7 @@ class Client:
     def sell(self, sku: str, units: int, price: int) -> None:
         """Add a product to the catalogue; `price` is in minor units."""
         self.units[sku] = units
-        Repository(self._table, self.stack["table_name"]).set_product(
+        Catalogue(self._table, self.stack["table_name"]).set_product(
             sku, name=sku, unit_price=price, currency="ETB", add=units
         )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from operators.catalogue_file import changes, read_file
-from payments.aws.repository import Repository
+from payments.aws.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -13,6 +13,6 @@ CATALOGUE = Path(__file__).with_name("catalogue.json")
 
 
 def seed(client: "DynamoDBClient", table_name: str) -> None:
-    repository = Repository(client, table_name)
-    for change in changes(repository, read_file(CATALOGUE)):
-        repository.write_product(change.before, change.after)
+    catalogue = Catalogue(client, table_name)
+    for change in changes(catalogue, read_file(CATALOGUE)):
+        catalogue.write_product(change.before, change.after)

@@ -99,13 +99,18 @@ def fields() -> dict[str, str]:
 
 @cache
 def services() -> dict[str, str]:
-    """What each class that talks to AWS talks to."""
-    return {
+    """What each class that talks to AWS talks to, itself or through the class it inherits from."""
+    found = {
         name: SERVICES[node.value]
         for name, (_, each) in classes().items()
         for node in ast.walk(each)
         if isinstance(node, ast.Constant) and node.value in SERVICES
     }
+    for name, (_, each) in classes().items():
+        for base in each.bases:
+            if isinstance(base, ast.Name) and base.id in found:
+                found[name] = found[base.id]
+    return found
 
 
 class Reach:

@@ -28,8 +28,12 @@ MODULES = (
     "domain.money",
     "domain.refunds",
     "domain.states",
+    "aws.catalogue",
+    "aws.comparisons",
     "aws.items",
+    "aws.lists",
     "aws.repository",
+    "aws.table",
     "chapa.signature",
 )
 ALL = ("tests/payments", "tests/functions", "tests/operators", "tests/test_events.py")
@@ -56,11 +60,13 @@ def source_of(module: str) -> str:
 def own_tests(module: str) -> str:
     """The tests of one module. Those of the domain are quick, so each of its modules has them all.
 
-    Items of the table are tested by what is read and written.
+    Items of the table are tested by what is read and written, comparisons by their use case.
     """
     room, _, name = module.partition(".")
     if room == "domain":
         return "tests/payments/domain"
+    if name == "comparisons":
+        return "tests/payments/usecases/test_compare.py"
     return f"tests/payments/{room}/test_{'repository' if name == 'items' else name}.py"
 
 

@@ -23,7 +23,10 @@ import boto3
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from operators.invariants import ClientView, Confirmed, violations
+from payments.aws.catalogue import Catalogue
+from payments.aws.comparisons import Comparisons
 from payments.aws.items import CATALOGUE_LIST
+from payments.aws.lists import Lists
 from payments.aws.queue import Queue
 from payments.aws.repository import Repository
 from payments.aws.secrets import SecretStore
@@ -332,11 +335,15 @@ class Shop:
         for client in clients.values():
             for prefix in list(client.session.adapters):
                 client.session.mount(prefix, self.chapa_connection)
+        table = (self.dynamodb, "payments", self._sleep)
         return Backend(
             settings=settings,
             rules=settings.rules,
             secrets=secrets,
-            repository=Repository(self.dynamodb, "payments", sleep=self._sleep),
+            repository=Repository(*table),
+            catalogue=Catalogue(*table),
+            lists=Lists(*table),
+            comparisons=Comparisons(*table),
             providers=clients,
             queue=Queue(self.messages, settings.queue_url),  # type: ignore[arg-type]
             clock=lambda: self.clock().timestamp(),

@@ -135,7 +135,7 @@ def test_function_imports_no_table_no_chapa_and_only_packages_available_on_lambd
     for name, path in FUNCTIONS.items():
         assert packages(path) <= AVAILABLE - {"requests"}, name
         # The table and Chapa are behind the use cases.
-        assert not own(path) & {"chapa.v1", "chapa.v2", "aws.repository"}, name
+        assert not own(path) & {"chapa.v1", "chapa.v2", "aws.table", "aws.repository"}, name
 
 
 def test_deployed_code_imports_no_other_folder_of_ours() -> None:

@@ -21,11 +21,11 @@ def test_run_without_time_leaves_the_work_to_the_next_run(shop: Shop) -> None:
     shop.paid()
     shop.clock.advance(DAY)
     shop.call("compare", {}, milliseconds=9_000)
-    begun = shop.backend.repository.comparison(shop.provider)
+    begun = shop.backend.comparisons.comparison(shop.provider)
     assert begun is not None
     assert not begun.done
     shop.call("compare", {}, milliseconds=840_000)
-    ended = shop.backend.repository.comparison(shop.provider)
+    ended = shop.backend.comparisons.comparison(shop.provider)
     assert ended is not None
     assert (ended.done, ended.started_at) == (True, begun.started_at)
 
@@ -35,4 +35,4 @@ def test_stack_without_a_key_has_nothing_to_compare(shop: Shop, log: StringIO) -
     shop.clock.advance(DAY)
     shop.call("compare", {})
     assert "configuration" in log.getvalue()
-    assert shop.backend.repository.comparison(shop.provider) is None
+    assert shop.backend.comparisons.comparison(shop.provider) is None

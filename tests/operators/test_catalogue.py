@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from operators.catalogue_file import CatalogueFileError, Row, changes, read_file
-from payments.aws.repository import Stale
+from payments.aws.table import Stale
 from sandbox.seed import CATALOGUE
 from tests.operators.tool import Run
 from tests.shop import Shop
@@ -113,17 +113,17 @@ def test_both_formats_say_the_same(tmp_path: Path) -> None:
 def test_product_that_was_changed_meanwhile_is_not_overwritten(
     shop: Shop, run: Run, tmp_path: Path
 ) -> None:
-    repository = shop.backend.repository
+    catalogue = shop.backend.catalogue
     mug = POT.model_copy(update={"sku": "MUG"})
-    [planned], [new] = changes(repository, [mug]), changes(repository, [POT])
-    repository.set_product("MUG", unit_price=1)
-    repository.write_product(new.before, new.after)
+    [planned], [new] = changes(catalogue, [mug]), changes(catalogue, [POT])
+    catalogue.set_product("MUG", unit_price=1)
+    catalogue.write_product(new.before, new.after)
     shop.units["POT"] = 5
     for change in (planned, new):
         with pytest.raises(Stale):
-            repository.write_product(change.before, change.after)
+            catalogue.write_product(change.before, change.after)
     path = written(tmp_path, f"{HEADER}MUG,Mug,160.00,ETB,99,no\n")
-    shop.before_aws("UpdateItem", lambda: repository.set_product("MUG", unit_price=2))
+    shop.before_aws("UpdateItem", lambda: catalogue.set_product("MUG", unit_price=2))
     refused = run("catalogue", "load", path)
     assert (refused.code, "MUG was changed by somebody else" in refused.err) == (1, True)
-    assert repository.products(["MUG"])["MUG"].unit_price == 2
+    assert catalogue.products(["MUG"])["MUG"].unit_price == 2

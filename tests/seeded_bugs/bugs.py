@@ -738,7 +738,7 @@ BUGS = [
         f"{USECASES}compare.py",
         "        one = step(backend, comparison)\n        for",
         "        one = step(backend, comparison)\n"
-        "        comparison = backend.repository.save_comparison(comparison, one.comparison)\n"
+        "        comparison = backend.comparisons.save_comparison(comparison, one.comparison)\n"
         "        for",
         of("usecases/compare"),
     ),

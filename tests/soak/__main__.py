@@ -33,6 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from payments.aws.items import REVIEW_LIST
+from payments.aws.lists import Lists
 from payments.aws.repository import Repository
 from payments.domain import decisions
 from sandbox.client import Client, TooLate, until
@@ -120,7 +121,8 @@ class Soak:
         self._sweeps = self._sweeps_in_trouble = 0
         self._redriven = self._retried = self._outages = self._ended = 0
         self._chance = random.Random(f"{options.seed}/pages")
-        self._repository = Repository(shop.aws("dynamodb"), shop.stack["table_name"])
+        table = (shop.aws("dynamodb"), shop.stack["table_name"])
+        self._repository, self._lists = Repository(*table), Lists(*table)
 
     def run(self) -> SoakResult:
         self._set_up()
@@ -227,7 +229,7 @@ class Soak:
 
     def _operate(self) -> None:
         """What an operator must do: redrive dead letters, and retry refunds that Chapa refused."""
-        for entry in self._repository.listed(REVIEW_LIST):
+        for entry in self._lists.listed(REVIEW_LIST):
             if entry.kind == "REFUND":
                 code, _, _ = self._shop.operate("retry-refund", entry.name, "--reason=soak")
                 self._retried += not code

@@ -70,6 +70,10 @@ def serialize(value: Any) -> dict[str, Any]:
     raise TypeError(f"{type(value).__name__} is not stored")
 
 
+def serialized(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: serialize(value) for name, value in values.items()}
+
+
 def deserialize(value: Mapping[str, Any]) -> Any:
     """A value out of DynamoDB's JSON. Our numbers are whole; another one stays a decimal."""
     [(kind, given)] = value.items()
@@ -108,8 +112,20 @@ class EventKey(NamedTuple):
     number: int
 
 
+class PaymentKey(NamedTuple):
+    order_id: str
+    tx_ref: str
+
+
 def order_key(order_id: str, sk: str = ORDER_SK) -> dict[str, Any]:
     return {"pk": {"S": f"ORDER#{order_id}"}, "sk": {"S": sk}}
+
+
+def payment_key(item: Mapping[str, Any]) -> PaymentKey | None:
+    """The payment that an index names; None for an order or a refund."""
+    kind, _, name = item["sk"]["S"].partition("#")
+    order_id = item["pk"]["S"].partition("#")[2]
+    return PaymentKey(order_id, name) if kind == "PAYMENT" else None
 
 
 def record_key(order_id: str, record: Order | Payment | Refund) -> dict[str, Any]:

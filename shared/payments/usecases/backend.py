@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from payments.aws.catalogue import Catalogue
 from payments.aws.clients import client, client_at_first_use
+from payments.aws.comparisons import Comparisons
+from payments.aws.lists import Lists
 from payments.aws.queue import Queue
-from payments.aws.repository import Repository, Stale, Unpaid
+from payments.aws.repository import Repository, Unpaid
 from payments.aws.secrets import SecretStore
+from payments.aws.table import Stale
 from payments.chapa.provider import Provider
 from payments.chapa.v1 import ChapaV1
 from payments.chapa.v2 import ChapaV2
@@ -49,6 +53,9 @@ class Backend:
     rules: Rules
     secrets: SecretStore
     repository: Repository
+    catalogue: Catalogue
+    lists: Lists
+    comparisons: Comparisons
     providers: Mapping[str, Provider]
     """By the name that payments store."""
     queue: Queue
@@ -69,15 +76,15 @@ class Backend:
             settings.chapa_url,
             settings.chapa_url_other,
         )
+        table = (client("dynamodb"), settings.table_name)
         return cls(
             settings=settings,
             rules=settings.rules,
             secrets=secrets,
-            repository=Repository(
-                client("dynamodb"),
-                settings.table_name,
-                republish_after=settings.republish_after_seconds,
-            ),
+            repository=Repository(*table, republish_after=settings.republish_after_seconds),
+            catalogue=Catalogue(*table),
+            lists=Lists(*table),
+            comparisons=Comparisons(*table),
             providers=providers(settings, secrets),
             queue=Queue(client_at_first_use("sqs"), settings.queue_url),
         )

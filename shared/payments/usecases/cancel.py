@@ -1,6 +1,6 @@
 """Cancel an order: the same steps as expiry, run now."""
 
-from payments.aws.repository import Stale
+from payments.aws.table import Stale
 from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.states import OrderStatus

@@ -6,9 +6,9 @@ Both directions need no more memory than a page. A step may be repeated after a 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from payments.aws.items import day_list, unnamed_list
+from payments.aws.items import PaymentKey, day_list, unnamed_list
 from payments.aws.queue import Message
-from payments.aws.repository import PaymentKey, Stale
+from payments.aws.table import Stale
 from payments.domain import comparison as books
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Said, Transaction
@@ -68,7 +68,7 @@ def _their_page(backend: Backend, comparison: Comparison) -> Step:
     if first is not None and first == comparison.first:
         raise ProviderFailed("the list does not move on")
     payments = [(row, _key_of(backend, row)) for row in page.transactions if not row.is_refund]
-    known = backend.repository.payments(key for _, key in payments if key)
+    known = backend.comparisons.payments(key for _, key in payments if key)
     differences: list[Difference] = []
     foreign: list[Transaction] = []
     for row, key in payments:
@@ -110,7 +110,7 @@ def _key_of(backend: Backend, row: Transaction) -> PaymentKey | None:
     if row.reference and (order_id := order_id_of(row.reference)):
         return PaymentKey(order_id, row.reference)
     theirs = row.provider_reference
-    return next(backend.repository.named(theirs), None) if theirs else None
+    return next(backend.lists.named(theirs), None) if theirs else None
 
 
 def _payment(
@@ -121,7 +121,7 @@ def _payment(
     row: Transaction,
 ) -> Iterator[Difference]:
     if row.said in MONEY_MOVED or payment.status in PAID:
-        backend.repository.mark_listed(key, comparison.started_at)
+        backend.comparisons.mark_listed(key, comparison.started_at)
     if not comparison.covers(row.created_at):
         return
     if books.difference_of_payment(key.order_id, payment, (), row) is None:
@@ -143,9 +143,7 @@ def _refunded(
     refund = books.refund_named(aggregate, row.reference) if aggregate else None
     tx_ref = refund.tx_ref if refund else None
     if tx_ref is None:
-        found = row.provider_reference and next(
-            backend.repository.named(row.provider_reference), None
-        )
+        found = row.provider_reference and next(backend.lists.named(row.provider_reference), None)
         if not found:
             return None, None
         aggregate, tx_ref = backend.repository.read(found.order_id), found.tx_ref
@@ -163,10 +161,10 @@ def _possible(backend: Backend, comparison: Comparison, row: Transaction) -> Ite
     for day in range(earliest // DAY, latest // DAY + 1):
         start: str | None = None
         while True:
-            keys, start = backend.repository.list_page(
+            keys, start = backend.lists.list_page(
                 unnamed_list(day * DAY), start, since=earliest, until=latest
             )
-            known = backend.repository.payments(keys)
+            known = backend.comparisons.payments(keys)
             for key, payment in known.items():
                 if payment.provider == comparison.provider and books.may_be(
                     payment, row, backend.rules.link
@@ -180,8 +178,8 @@ def _our_page(backend: Backend, comparison: Comparison) -> Step:
     """A page of the payments that we hold as paid, by the day on which they were."""
     since = comparison.since - comparison.since % DAY
     day, _, start = (comparison.position or f"{since} ").partition(" ")
-    keys, following = backend.repository.list_page(day_list(int(day)), start or None)
-    known = backend.repository.payments(keys)
+    keys, following = backend.lists.list_page(day_list(int(day)), start or None)
+    known = backend.comparisons.payments(keys)
     paid = [
         (key, payment)
         for key, payment in known.items()
@@ -224,10 +222,10 @@ def compare_nightly(backend: Backend, days: int, until: int | None = None) -> No
 
 def _begun(backend: Backend, provider: str, since: int, until: int) -> Comparison:
     """The stored comparison of this range, or a new one. Raises Stale."""
-    comparison = backend.repository.comparison(provider)
+    comparison = backend.comparisons.comparison(provider)
     if comparison is None or (comparison.since, comparison.until) != (since, until):
         begun = begin(backend, provider, since, until)
-        return backend.repository.save_comparison(comparison, begun)
+        return backend.comparisons.save_comparison(comparison, begun)
     # New rows move the pages behind them: one may be the same again after a pause.
     return replace(comparison, first=None)
 
@@ -241,7 +239,7 @@ def _continue(backend: Backend, comparison: Comparison) -> bool:
         for number, difference in enumerate(one.differences, comparison.differences):
             report(backend, comparison, difference, recorded=number < MAX_RECORDED)
         check(backend, one.possible)
-        comparison = backend.repository.save_comparison(comparison, one.comparison)
+        comparison = backend.comparisons.save_comparison(comparison, one.comparison)
         if comparison.done:
             logger.info(
                 "books compared",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from payments.aws.repository import Stale
+from payments.aws.table import Stale
 from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.ids import new_tx_ref

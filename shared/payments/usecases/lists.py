@@ -41,7 +41,7 @@ def orders_of(backend: Backend, user_id: str, limit: int, cursor: str | None) ->
         if not found or found[0].user_id != user_id:
             raise InvalidRequest(BAD_CURSOR)
         after = position_of(found[0])
-    listed = backend.repository.listed(customer_list(user_id), limit + 1, after=after)
+    listed = backend.lists.listed(customer_list(user_id), limit + 1, after=after)
     ids = [entry.order_id for entry in listed]
     found = backend.repository.orders(ids[:limit])
     orders = sorted(found, key=lambda order: ids.index(order.order_id))
@@ -58,7 +58,7 @@ def products(backend: Backend, limit: int, cursor: str | None) -> Page[Product]:
         if not (0 < len(cursor) <= MAX_CURSOR and cursor.isprintable()):
             raise InvalidRequest(BAD_CURSOR)
         after = position_of_product(cursor)
-    listed = backend.repository.listed(
+    listed = backend.lists.listed(
         CATALOGUE_LIST,
         limit + 1,
         after=after,
@@ -66,7 +66,7 @@ def products(backend: Backend, limit: int, cursor: str | None) -> Page[Product]:
     )
     skus = [entry.order_id for entry in listed]
     found = []
-    for item in backend.repository.product_items(skus[:limit]):
+    for item in backend.catalogue.product_items(skus[:limit]):
         try:
             found.append(product_in(item))
         except CatalogueError as error:

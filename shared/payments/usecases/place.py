@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from payments.aws.items import Product, customer_list
-from payments.aws.repository import Stale, Unpaid
+from payments.aws.repository import Unpaid
+from payments.aws.table import Stale
 from payments.domain import decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.ids import new_order_id, repeatable_order_id
@@ -110,7 +111,7 @@ def _repeated(known: OrderAggregate, request_hash: str) -> Placed:
 
 
 def _products(backend: Backend, quantities: Mapping[str, int]) -> Mapping[str, Product]:
-    products = backend.repository.products(quantities)
+    products = backend.catalogue.products(quantities)
     unknown = sorted(set(quantities) - set(products))
     if unknown:
         raise UnknownSku("The catalogue does not have all of these products.", skus=unknown)
@@ -157,7 +158,7 @@ def _with_unpaid(backend: Backend, order: Order) -> Unpaid | None:
 
 def _own_order_with(backend: Backend, user_id: str, skus: Collection[str]) -> str | None:
     """The customer's own pending order that holds some of the missing units, the newest first."""
-    listed = backend.repository.listed(customer_list(user_id), RECENT_ORDERS)
+    listed = backend.lists.listed(customer_list(user_id), RECENT_ORDERS)
     found = backend.repository.orders([entry.order_id for entry in listed])
     holding = [
         order

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from payments.aws.queue import Message
-from payments.aws.repository import Stale
+from payments.aws.table import Stale
 from payments.domain import checks, decisions
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Outcome

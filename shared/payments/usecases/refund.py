@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from payments.aws.queue import Message
-from payments.aws.repository import Stale
+from payments.aws.table import Stale
 from payments.domain import checks, decisions, ids, refunds
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Outcome, Said

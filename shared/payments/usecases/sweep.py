@@ -70,7 +70,7 @@ def measure_backlog(backend: Backend, swept: Swept) -> None:
     """Since when orders are due, and money is owed, in review or unanswered."""
     measure("OldestDueSeconds", MetricUnit.Seconds, swept.oldest)
     for list_key, number, age in MEASURED_LISTS:
-        standing = backend.repository.standing(list_key)
+        standing = backend.lists.standing(list_key)
         since = backend.now if standing.since is None else standing.since
         count(number, standing.entries)
         measure(age, MetricUnit.Seconds, backend.now - since)

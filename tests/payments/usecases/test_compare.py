@@ -48,7 +48,7 @@ def night(shop: Shop, days: int = 3) -> Comparison:
     """The comparison of the next night, with the checks that it queues."""
     shop.clock.advance(DAY - shop.now % DAY + HOUR)
     compare_nightly(shop.backend, days)
-    done = shop.backend.repository.comparison(shop.provider)
+    done = shop.backend.comparisons.comparison(shop.provider)
     assert done is not None
     shop.clock.advance(60)
     shop.work()
@@ -220,7 +220,7 @@ def test_comparison_goes_on_where_a_process_died(shop: Shop, skip: int) -> None:
     except Died:
         shop.clock.advance(900)
         compare_nightly(shop.backend, 3)
-    done = shop.backend.repository.comparison(shop.provider)
+    done = shop.backend.comparisons.comparison(shop.provider)
     assert done is not None
     assert (done.done, done.rows, done.differences) == (True, 2, 2)
     shop.clock.advance(60)
@@ -237,7 +237,7 @@ def test_comparison_stops_while_chapa_does_not_answer_and_goes_on_later(
     assert "comparison stopped" in log.getvalue()
     shop.clock.advance(6 * HOUR)
     compare_nightly(shop.backend, 3)
-    done = shop.backend.repository.comparison(shop.provider)
+    done = shop.backend.comparisons.comparison(shop.provider)
     assert done is not None
     assert (done.done, done.rows) == (True, 1)
 

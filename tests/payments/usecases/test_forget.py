@@ -29,7 +29,7 @@ def test_ended_order_keeps_its_books_and_nothing_of_its_customer(shop: Shop) -> 
     assert not [word for word in ("abebe", "Abebe", "0911223344") if word in stored]
     assert (after.payments, after.order.lines) == (before.payments, before.order.lines)
     assert shop.events(order_id) == events
-    assert list(shop.backend.repository.listed(customer_list("abebe"))) == []
+    assert list(shop.backend.lists.listed(customer_list("abebe"))) == []
     assert shop.status(tx_ref).status == 404
 
 
@@ -68,5 +68,5 @@ def test_list_of_unpaid_orders_goes_with_its_last_order(shop: Shop) -> None:
     # A new order at the same moment keeps the list.
     shop.before_aws("DeleteItem", shop.order)
     forget_unpaid(shop.backend, "abebe")
-    [new] = shop.backend.repository.listed(customer_list("abebe"))
+    [new] = shop.backend.lists.listed(customer_list("abebe"))
     assert shop.backend.repository.unpaid("abebe") == (paid, pending, new.order_id)

@@ -52,7 +52,7 @@ def test_limit_out_of_bounds_is_refused(shop: Shop) -> None:
 
 @pytest.mark.corrupts
 def test_broken_product_is_left_out_of_the_catalogue(shop: Shop) -> None:
-    shop.backend.repository.set_product("EBOOK", for_sale=False)
+    shop.backend.catalogue.set_product("EBOOK", for_sale=False)
     shop.dynamodb.update_item(
         TableName="payments",
         Key=stock_key("COFFEE-250"),

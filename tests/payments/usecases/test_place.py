@@ -76,7 +76,7 @@ class TestShortUnits:
         self, shop: Shop
     ) -> None:
         order_id = shop.order({"MUG": 1}).body["order_id"]
-        shop.backend.repository.set_product("MUG", for_sale=False)
+        shop.backend.catalogue.set_product("MUG", for_sale=False)
         shop.cancel(order_id)
         assert shop.available("MUG") == 2
         response = shop.order({"MUG": 1})
@@ -85,7 +85,7 @@ class TestShortUnits:
     def test_product_taken_off_sale_during_the_order_is_out_of_stock(self, shop: Shop) -> None:
         shop.before_aws(
             "TransactWriteItems",
-            lambda: shop.backend.repository.set_product("MUG", for_sale=False),
+            lambda: shop.backend.catalogue.set_product("MUG", for_sale=False),
         )
         assert shop.order({"MUG": 1}).code == "out_of_stock"
 
@@ -138,7 +138,7 @@ def test_broken_product_is_named_and_not_called_busy(
 def test_price_that_changes_during_the_order_is_read_again(shop: Shop) -> None:
     shop.before_aws(
         "TransactWriteItems",
-        lambda: shop.backend.repository.set_product("MUG", unit_price=20_000),
+        lambda: shop.backend.catalogue.set_product("MUG", unit_price=20_000),
     )
     assert shop.order({"MUG": 1}).body["amount"] == "200.00"
 

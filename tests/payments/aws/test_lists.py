@@ -1,0 +1,102 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from payments.aws.items import (
+    CATALOGUE_LIST,
+    OWED_LIST,
+    REVIEW_LIST,
+    UNANSWERED_LIST,
+    customer_list,
+    day_list,
+)
+from payments.aws.lists import Listed
+from payments.domain import refunds
+from payments.domain.aggregate import OrderAggregate
+from payments.domain.answers import Said
+from payments.domain.records import Refund
+from payments.domain.states import PaymentStatus
+from tests.payments.aws.orders import (
+    NOW,
+    ORDER_ID,
+    OTHER_ID,
+    REFUND_ID,
+    TX,
+    Store,
+    begun,
+    changed,
+    opened,
+    paid,
+    placed,
+    refunding,
+)
+
+pytestmark = pytest.mark.corrupts  # Its orders have no payment at Chapa.
+
+DAY = "PAID#2027-01-15"
+
+
+def test_order_is_found_by_a_reference_of_chapa(store: Store) -> None:
+    aggregate = refunding(store)
+    store.save(aggregate, refunds.accepted(aggregate, REFUND_ID, "RF1", NOW))
+    placed(store, OTHER_ID)
+    assert list(store.find_by_provider_reference("AP1")) == [ORDER_ID]
+    assert list(store.find_by_provider_reference("RF1")) == [ORDER_ID]
+    assert list(store.find_by_provider_reference("AP2")) == []
+
+
+def test_orders_of_a_customer_are_listed_newest_first(store: Store) -> None:
+    for number in range(3):
+        placed(store, f"{number:012d}", created_at=NOW + number, lines=())
+    placed(store, OTHER_ID, user_id="almaz", lines=())
+    listed = list(store.listed(customer_list("abebe")))
+    assert [entry.order_id for entry in listed] == ["0" * 11 + n for n in "210"]
+    assert list(store.listed(customer_list("abebe"), 2)) == listed[:2]
+    assert list(store.listed(customer_list("almaz"))) == [Listed(OTHER_ID, "ORDER", "")]
+
+
+def test_products_are_listed(store: Store) -> None:
+    store.set_product("TEA", name="Tea", unit_price=1, currency="ETB")
+    listed = [entry.order_id for entry in store.listed(CATALOGUE_LIST)]
+    assert listed == ["TEA", "MUG", "LAST", "EBOOK", "COFFEE-250"]
+
+
+def test_record_is_in_one_list_and_leaves_it_with_its_state(store: Store) -> None:
+    payment, owed = Listed(ORDER_ID, "PAYMENT", TX), Listed(ORDER_ID, "REFUND", REFUND_ID)
+
+    def refund_is(**changes: Any) -> Callable[[OrderAggregate], OrderAggregate]:
+        return lambda a: a.put(replace(a.refunds[0], **changes))
+
+    steps: list[tuple[Callable[[OrderAggregate], OrderAggregate], dict[str, Listed]]] = [
+        (opened, {}),
+        (lambda a: changed(a, unanswered_since=NOW), {UNANSWERED_LIST: payment}),
+        (lambda a: changed(a, status=PaymentStatus.REVIEW, paid_at=NOW), {REVIEW_LIST: payment}),
+        (lambda a: changed(a, unanswered_since=None), {REVIEW_LIST: payment}),
+        (paid, {DAY: payment}),
+        (
+            lambda a: refunds.request_refund(a, Refund(REFUND_ID, TX, 1, "ETB", NOW), NOW),
+            {DAY: payment, OWED_LIST: owed},
+        ),
+        (refund_is(unanswered_since=NOW), {DAY: payment, UNANSWERED_LIST: owed}),
+        (lambda a: refunds.refused(a, REFUND_ID, "No", NOW), {DAY: payment, REVIEW_LIST: owed}),
+        (refund_is(unanswered_since=None), {DAY: payment, REVIEW_LIST: owed}),
+        (lambda a: refunds.retry(a, a.refunds[0], "me", "", NOW), {DAY: payment, OWED_LIST: owed}),
+        (lambda a: refunds.accepted(a, REFUND_ID, "RF1", NOW), {DAY: payment, OWED_LIST: owed}),
+        (lambda a: refunds.ended(a, REFUND_ID, Said.REFUNDED, NOW), {DAY: payment}),
+    ]
+    aggregate = begun(store)
+    for step, expected in steps:
+        aggregate = store.save(aggregate, step(aggregate))
+        found = {
+            name: entry
+            for name in (REVIEW_LIST, OWED_LIST, UNANSWERED_LIST, DAY)
+            for entry in store.listed(name)
+        }
+        assert found == expected
+
+
+def test_payments_of_a_day_are_those_that_were_paid_on_it_in_utc() -> None:
+    assert day_list(NOW) == DAY
+    assert day_list(NOW - NOW % 86_400 - 1) == "PAID#2027-01-14"
