@@ -54,16 +54,13 @@ class Lists(Table):
 
         `between`: only those of these times, the second one excluded.
         """
-        condition, values = "list_key = :list", {":list": list_key}
-        if between is not None:
-            condition += " AND list_at BETWEEN :first AND :last"
-            values |= {":first": f"{between[0]:012d}", ":last": f"{between[1] - 1:012d}"}
+        condition, values = _range(list_key, between)
         more = {"ExclusiveStartKey": after} if after else {}
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="lists",
             KeyConditionExpression=condition,
-            ExpressionAttributeValues=serialized(values),
+            ExpressionAttributeValues=values,
             ScanIndexForward=not newest_first,
             PaginationConfig={"MaxItems": limit, "PageSize": limit} if limit else {},
             **more,  # type: ignore[arg-type]
@@ -90,20 +87,14 @@ class Lists(Table):
         list_key: str,
         start: str | None = None,
         *,
-        since: int = 0,
-        until: int = 999_999_999_999,
+        between: tuple[int, int] | None = None,
         limit: int = 100,
     ) -> tuple[list[PaymentKey], str | None]:
         """The payments of a page of a list, newest first, and where the next page begins.
 
-        `since` and `until` bound the times by which the list is sorted. Eventually consistent.
+        `between` is as in `listed`. Eventually consistent.
         """
-        condition = "list_key = :list AND list_at BETWEEN :since AND :until"
-        values = {
-            ":list": serialize(list_key),
-            ":since": serialize(f"{since:012d}"),
-            ":until": serialize(f"{until:012d}"),
-        }
+        condition, values = _range(list_key, between)
         answer = self._client.query(
             TableName=self._table,
             IndexName="lists",
@@ -182,6 +173,15 @@ class Lists(Table):
         for page in pages:
             for item in page["Items"]:
                 yield item["pk"]["S"].removeprefix("ORDER#")
+
+
+def _range(list_key: str, between: tuple[int, int] | None) -> tuple[str, dict[str, Any]]:
+    """The condition of a query of the index, and its values."""
+    if between is None:
+        return "list_key = :list", serialized({":list": list_key})
+    first, last = f"{between[0]:012d}", f"{between[1] - 1:012d}"
+    values = {":list": list_key, ":first": first, ":last": last}
+    return "list_key = :list AND list_at BETWEEN :first AND :last", serialized(values)
 
 
 def _days(list_of: Callable[[int], str], first: int, end: int) -> list[str]:

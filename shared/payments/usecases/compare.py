@@ -162,7 +162,7 @@ def _possible(backend: Backend, comparison: Comparison, row: Transaction) -> Ite
         start: str | None = None
         while True:
             keys, start = backend.lists.list_page(
-                unnamed_list(day * DAY), start, since=earliest, until=latest
+                unnamed_list(day * DAY), start, between=(earliest, latest + 1)
             )
             known = backend.comparisons.payments(keys)
             for key, payment in known.items():
