@@ -60,7 +60,7 @@ def source_of(module: str) -> str:
 def own_tests(module: str) -> str:
     """The tests of one module. Those of the domain are quick, so each of its modules has them all.
 
-    Items of the table are tested by what is read and written, comparisons by their use case.
+    Items are tested by what is read and written, comparisons by their use case.
     """
     room, _, name = module.partition(".")
     if room == "domain":
