@@ -24,6 +24,7 @@ from tests.search.fault_document import (
     document,
     expected,
     outcome,
+    repeated,
     section,
     sections,
 )
@@ -133,6 +134,7 @@ def test_document_holds_nothing_else() -> None:
     tables = sections(text)
     assert text == document(text, tables)
     assert all(HEAD in table or table.endswith(AS_V1) for table in tables.values())
+    assert list(repeated(tables)) == []
 
 
 def complaints(call: Call, use: Use, case: Case, cell: Cell, well: Cell) -> Iterator[str]:
