@@ -38,8 +38,10 @@ MODULES = (
 )
 ALL = ("tests/payments", "tests/functions", "tests/operators", "tests/test_events.py")
 
-NEEDED = ("tests", "functions", "operators", "operate", "sandbox", "docs")
-NEEDED += ("template.yaml", "openapi.yaml")
+NEEDED = (
+    *("tests", "functions", "operators", "operate", "sandbox", "docs"),
+    *("template.yaml", "openapi.yaml"),
+)
 
 ALIVE = {0: "survived", 33: "no test runs it"}
 """Of mutmut's exit codes; whatever else it is, a test noticed."""

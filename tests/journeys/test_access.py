@@ -97,3 +97,32 @@ def test_order_of_another_user_looks_like_no_order(shop: DeployedShop) -> None:
             seen = shop.payment(tx_ref, user="sara", refresh=refresh)
             assert refused(seen, "payment_not_found")
     assert shop.calls("verify", tx_ref) == []
+
+
+def test_function_can_do_nothing_without_its_policies(shop: DeployedShop) -> None:
+    """So the other journeys show that the template's permissions are enough."""
+    iam = shop.aws("iam")
+    configured = shop.aws("lambda").get_function_configuration(
+        FunctionName=shop.stack["functions"]["orders"]
+    )
+    role = {"RoleName": configured["Role"].rpartition("/")[2]}
+    inline = [
+        iam.get_role_policy(**role, PolicyName=name)
+        for name in iam.list_role_policies(**role)["PolicyNames"]
+    ]
+    attached = iam.list_attached_role_policies(**role)["AttachedPolicies"]
+    sku = shop.product()
+    try:
+        for policy in inline:
+            iam.delete_role_policy(**role, PolicyName=policy["PolicyName"])
+        for policy in attached:
+            iam.detach_role_policy(**role, PolicyArn=policy["PolicyArn"])
+        with shop.nothing_written():
+            assert shop.place({sku: 1}).code == "unavailable"
+    finally:
+        for policy in inline:
+            document = json.dumps(policy["PolicyDocument"])
+            iam.put_role_policy(**role, PolicyName=policy["PolicyName"], PolicyDocument=document)
+        for policy in attached:
+            iam.attach_role_policy(**role, PolicyArn=policy["PolicyArn"])
+    assert shop.place({sku: 1}).status == 201

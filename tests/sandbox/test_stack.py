@@ -12,8 +12,6 @@ import pytest
 from filelock import FileLock
 
 from sandbox import stack as launcher
-from sandbox.client import until
-from sandbox.listener import Listener
 from sandbox.stack import FUNCTIONS, HOST, Stack, StackError, _port
 
 ORDER = {"items": [{"sku": "jebena", "quantity": 1}]}
@@ -174,51 +172,6 @@ def test_stack_comes_up_whole_keeps_its_data_and_leaves_no_program(tmp_path: Pat
     assert stack._ministack.processes() + stack._chapa.processes() == []
     assert not (tmp_path / "stack.json").exists()
     assert not (tmp_path / "tmp").exists()
-
-
-def test_functions_work_with_the_permissions_of_the_template_and_not_without(
-    tmp_path: Path,
-) -> None:
-    stack = Stack(tmp_path, enforce_permissions=True, params={"RepublishAfterSeconds": "1"})
-    with stack as described:
-        token = described["users"]["abebe"]["token"]
-        orders = f"{described['api_url']}/orders"
-        order = post(orders, token, ORDER)
-        payment = post(f"{described['api_url']}/payments", token, {"order_id": order["order_id"]})
-        assert payment["status"] == "pending"
-        listener = Listener(described)
-        received = until(listener.listen, bool, "another service receives an event")
-        assert received[0]["detail"]["order_id"] == order["order_id"]
-        workers = stack.workers()
-        assert {"orders", "initialize", "publish"} <= set(workers.values())
-
-        # An event that is not published is soon overdue, so that the sweep writes too.
-        functions = stack.client("lambda")
-        [source] = functions.list_event_source_mappings(
-            FunctionName=described["functions"]["publish"] + ":live"
-        )["EventSourceMappings"]
-        functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
-        post(orders, token, ORDER)
-
-        def sweep() -> Any:
-            name = described["functions"]["expire"]
-            swept = functions.invoke(FunctionName=name, Qualifier="live")
-            with swept["Payload"] as payload:
-                body = json.load(payload)
-            assert "FunctionError" not in swept, body
-            return body["events"]
-
-        until(sweep, bool, "the sweep has touched an event")
-
-        # Without these policies it fails.
-        iam = stack.client("iam")
-        role = configuration(stack, "orders")["Role"].rpartition("/")[2]
-        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            iam.delete_role_policy(RoleName=role, PolicyName=policy)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            post(orders, token, ORDER)
-        refused.value.close()
-        assert refused.value.code >= 500
 
 
 def configuration(stack: Stack, function: str) -> dict[str, Any]:
