@@ -215,6 +215,17 @@ def test_success_without_a_readable_amount_goes_to_review() -> None:
     assert builders.decide(decision.aggregate, builders.SUCCESS).outcome is Outcome.APPLIED
 
 
+@pytest.mark.parametrize(
+    ("order_status", "check_at"), [(OrderStatus.PENDING, NOW + 60), (OrderStatus.CANCELLED, NOW)]
+)
+def test_page_that_opens_after_the_order_was_cancelled_is_checked_at_once(
+    order_status: OrderStatus, check_at: int
+) -> None:
+    before = aggregate(P.INITIALIZING, order_status, check_at=NOW + 60)
+    opened = decisions.opened(before, TX, "https://pay", NOW, NOW + 600)
+    assert opened.payments[0].check_at == check_at
+
+
 def test_answer_of_initialize_opens_closes_or_frees_the_payment() -> None:
     before = aggregate(P.INITIALIZING, lease_until=NOW + 60)
     opened = decisions.opened(before, TX, "https://pay", NOW, NOW + 600, "AP1")
