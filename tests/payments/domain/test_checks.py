@@ -171,6 +171,8 @@ def test_open_payment_is_checked_when_its_order_ends_at_the_latest() -> None:
         aggregate(check_at=NOW), TX, Outcome.UNANSWERED, EXPIRY - 10, RULES
     )
     assert unanswered.payments[0].check_at == EXPIRY
+    opened = checks.schedule(aggregate(P.INITIALIZING), aggregate(), EXPIRY - 10, RULES)
+    assert opened.payments[0].check_at == EXPIRY
 
 
 def test_payment_that_cannot_be_cancelled_is_checked_when_its_page_is_over() -> None:

@@ -8,6 +8,7 @@ from payments.domain import decisions, refunds
 from payments.domain.aggregate import IllegalMoveError, OrderAggregate
 from payments.domain.answers import Outcome, Said, Verification
 from payments.domain.decisions import Decision
+from payments.domain.events import PaymentSucceeded, PaymentUnapplied
 from payments.domain.rules import LateSuccessPolicy
 from payments.domain.states import COUNTED_REFUNDS, OPEN, PAID, UNPAID, OrderStatus, RefundStatus
 from payments.domain.states import PaymentStatus as P
@@ -409,6 +410,8 @@ def test_accepted_payment_pays_its_order(before: OrderAggregate) -> None:
         facts |= {"paid_amount": 0, "paid_currency": "USD", "paid_at": NOW}
     assert after.payments == (payment(P.SUCCEEDED, **facts, accepted_by="sara"),)
     assert (after.order.status, after.order.paid_by) == (OrderStatus.PAID, TX)
+    [event] = [each for each in after.new_events if isinstance(each, PaymentSucceeded)]
+    assert (event.amount, event.currency) == (facts["paid_amount"], facts["paid_currency"])
 
 
 @pytest.mark.parametrize("status", [OrderStatus.PAID, OrderStatus.REFUNDED])
@@ -427,11 +430,14 @@ def test_accepted_payment_of_a_paid_order_stays_applied() -> None:
 @pytest.mark.parametrize("currency", ["ETB", "USD"])
 def test_given_back_is_what_was_really_paid(currency: str) -> None:
     before = in_review(replace(SUCCESS, amount=70_000, currency=currency))
+    before = before.put(replace(before.payments[0], lease_until=NOW + 60))
     after = decisions.give_back(before, before.payments[0], *BY)
     owed = [(r.amount, r.currency, r.reason) for r in after.refunds]
     assert owed == [(70_000, currency, BY[1])]
-    assert after.payments[0].status is P.UNAPPLIED
+    assert (after.payments[0].status, after.payments[0].lease_until) == (P.UNAPPLIED, 0)
     assert after.order == replace(before.order, active_tx_ref=None)
+    [event] = [each for each in after.new_events if isinstance(each, PaymentUnapplied)]
+    assert (event.provider_reference, event.amount, event.currency) == ("AP1", 70_000, currency)
 
 
 def test_given_back_of_an_applied_payment_is_what_is_left() -> None:
