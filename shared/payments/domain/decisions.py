@@ -362,7 +362,6 @@ def _paid(
         paid_currency=answer.currency,
         fee=payment.fee if answer.fee is None else answer.fee,
         paid_at=payment.paid_at or now,
-        lease_until=0,
     )
     if wrong:
         return _review(aggregate, facts, f"not as requested: {', '.join(wrong)}", now)

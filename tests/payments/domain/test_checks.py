@@ -78,6 +78,7 @@ def test_one_answer_ends_the_unanswered_time(before: OrderAggregate, outcome: Ou
     silent, _, _ = checks_for(scheduled(before), Outcome.UNANSWERED, 2)
     record = record_of(checked(silent, outcome, NOW + 3 * DAY))
     assert (record.unanswered_since, record.check_at) == (None, NOW + 3 * DAY + builders.HOUR)
+    assert record.reminded_at == record_of(silent).reminded_at
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,20 @@ def test_success_with_wrong_facts_goes_to_review(
     assert decide(after, answer, now=NOW + builders.DAY) == Decision(after, Outcome.DUPLICATE)
 
 
+@pytest.mark.parametrize(("said", "stored"), [(None, 5), (0, 0), (7, 7)])
+def test_fee_is_what_the_provider_said_last(said: int | None, stored: int) -> None:
+    after = decide(aggregate(fee=5), replace(SUCCESS, fee=said)).aggregate
+    assert after.payments[0].fee == stored
+
+
 @pytest.mark.parametrize("status", builders.ordered(UNPAID))
 @pytest.mark.parametrize("order_status", [OrderStatus.PAID, OrderStatus.REFUNDED])
 def test_second_success_of_paid_order_is_owed_back(status: P, order_status: OrderStatus) -> None:
     before = aggregate(status, order_status, **LEASED)
     before = before.put(replace(before.order, active_tx_ref=TX))
-    after = decide(before).aggregate
+    decision = decide(before)
+    after = decision.aggregate
+    assert decision.outcome is Outcome.APPLIED
     assert after.payments == (payment(P.UNAPPLIED, **MONEY),)
     assert (after.order.status, after.order.active_tx_ref) == (order_status, None)
     assert [(r.amount, r.reason) for r in after.refunds] == [(90_000, "Paid too late or twice")]
