@@ -16,6 +16,7 @@ import psutil
 MARK = "SANDBOX_PROGRAM"
 KILL_SECONDS = 10
 EXEC_SECONDS = 0.5
+YOUNG_SECONDS = 10
 PR_SET_PDEATHSIG = 1
 
 
@@ -64,8 +65,10 @@ def variable(process: psutil.Process, name: str) -> str:
         while True:
             environment = process.environ()
             # While the kernel replaces a process's program (exec), its environment reads as empty.
+            # A young process may do that. An older one has none, or its title stands there.
+            young = time.time() - process.create_time() < YOUNG_SECONDS
             # A kernel thread has no program.
-            if environment or not process.exe() or time.monotonic() >= deadline:
+            if environment or not young or not process.exe() or time.monotonic() >= deadline:
                 return environment.get(name, "")
     except (psutil.Error, OSError):
         return ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sandbox import programs
 from sandbox.client import until
 from sandbox.programs import Program, end, variable
 
@@ -57,6 +58,16 @@ def test_variable_of_a_process_is_read_while_its_program_is_replaced() -> None:
             while process.name() != "sleep":
                 assert variable(process, "NAME") == "value"
             program.kill()
+
+
+def test_environment_of_an_older_process_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(programs, "YOUNG_SECONDS", 0)
+    monkeypatch.setattr(programs, "EXEC_SECONDS", 600)
+    with subprocess.Popen(["/bin/sleep", "60"], env={}) as program:
+        assert variable(psutil.Process(program.pid), "NAME") == ""
+        program.kill()
 
 
 def test_children_of_a_killed_program_are_ended(start: Callable[..., Program]) -> None:
