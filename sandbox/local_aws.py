@@ -1,8 +1,9 @@
-"""Starts MiniStack, the local AWS, with one fault mended: it loses the ends of functions' logs.
+"""Starts MiniStack, the local AWS, and makes sure that the log of each invocation is complete.
 
-MiniStack takes the log of an invocation as complete when the function's process has printed nothing
-for five milliseconds. On a busy machine the last lines, among them the metrics, then appear only
-with the next invocation, or never. Here the process prints a mark at the end of each invocation.
+MiniStack by itself stops reading the log when the function has printed nothing for five
+milliseconds. On a busy machine the last lines, which include the metrics, then appear only with the
+next invocation, or never. Here each invocation prints a mark at its end, and the log is read up to
+the mark.
 
 Runs with MiniStack's own Python.
 """
@@ -15,10 +16,10 @@ from ministack.core import lambda_runtime
 
 LOG_END = "--- end of the invocation's log ---"
 PATIENCE = 5
-"""Seconds; for a process that ended without the mark."""
+"""Seconds to wait for a mark. A process that was killed prints none."""
 
 ANSWER = "        _real_stdout.flush()\n\nrun()"
-"""Of the program that runs a Python function: the last lines, which send the function's answer."""
+"""The last lines of MiniStack's program that runs a Python function: they send its answer."""
 
 
 def complete_logs() -> None:

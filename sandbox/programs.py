@@ -65,7 +65,8 @@ def variable(process: psutil.Process, name: str) -> str:
         while True:
             environment = process.environ()
             # While the kernel replaces a process's program (exec), its environment reads as empty.
-            # A young process may do that. An older one has none, or its title stands there.
+            # Programs do that when they start. An older process has no environment, or has written
+            # a title over it.
             young = time.time() - process.create_time() < YOUNG_SECONDS
             # A kernel thread has no program.
             if environment or not young or not process.exe() or time.monotonic() >= deadline:

@@ -344,7 +344,7 @@ class Stack:
             **CREDENTIALS,
             "AUTH": str(self.enforce_permissions).lower(),
         }
-        # Without this directory on its path, whose modules are not MiniStack's.
+        # -P: MiniStack must not import the modules beside this file in place of its own.
         program = [str(MINISTACK), "-P", str(ROOT / "sandbox" / "local_aws.py")]
         self._launch(self._ministack, program, environment)
 
