@@ -61,16 +61,11 @@ def source_of(module: str) -> str:
 
 
 def own_tests(module: str) -> str:
-    """The tests of one module. Those of the domain are quick, so each of its modules has them all.
-
-    Items are tested by what is read and written, comparisons by their use case.
-    """
-    room, _, name = module.partition(".")
-    if room == "domain":
-        return "tests/payments/domain"
+    """The tests of a module's folder; those of its use case for comparisons, which have no others."""
+    folder, _, name = module.partition(".")
     if name == "comparisons":
         return "tests/payments/usecases/test_compare.py"
-    return f"tests/payments/{room}/test_{'repository' if name == 'items' else name}.py"
+    return f"tests/payments/{folder}"
 
 
 def lay_out(folder: Path, modules: Iterable[str], tests: Sequence[str]) -> None:

@@ -175,7 +175,7 @@ class Repository(Table):
     def due(self, now: int) -> Iterator[DueOrder]:
         """Orders that are due, soonest first within a shard. Eventually consistent."""
         for key in self._due("DUE", now):
-            yield DueOrder(key["pk"].removeprefix("ORDER#"), key["due_at"], key.get("queued", 0))
+            yield DueOrder(key["pk"].removeprefix("ORDER#"), key["due_at"], key["queued"])
 
     def queued(self, due: DueOrder, now: int) -> bool:
         """Note that a due order was queued, so that it is not queued again every minute.
@@ -200,8 +200,8 @@ class Repository(Table):
         Eventually consistent.
         """
         for key in self._due("EVENTS", now):
-            order_id, number = key["pk"].partition("#")[2], key["sk"].removeprefix(EVENTS_PREFIX)
-            yield EventKey(order_id, int(number))
+            number = key["sk"].removeprefix(EVENTS_PREFIX)
+            yield EventKey(key["pk"].removeprefix("ORDER#"), int(number))
 
     def touch_events(self, first: EventKey, now: int) -> bool:
         """Send overdue events down the table's stream again; False when that was done already."""

@@ -14,16 +14,23 @@ from payments.aws.items import (
     due_shards,
     plain,
 )
-from payments.aws.repository import DueOrder
+from payments.aws.repository import DueOrder, Repository, Unpaid
 from payments.aws.table import Stale
 from payments.domain import decisions, refunds
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Said
-from payments.domain.events import OrderPaid, OrderPlaced, PaymentSucceeded, RefundRequested
+from payments.domain.events import (
+    OrderExpired,
+    OrderPaid,
+    OrderPlaced,
+    PaymentSucceeded,
+    RefundRequested,
+)
 from payments.domain.records import Line, Payment, Refund
 from payments.domain.states import OrderStatus, PaymentStatus, RefundStatus
 from payments.errors import CatalogueError, OutOfStock
 from tests.payments.aws.orders import (
+    COFFEE,
     KEY,
     LAST,
     NOW,
@@ -37,6 +44,7 @@ from tests.payments.aws.orders import (
     begun,
     changed,
     ended,
+    new_order,
     opened,
     overwrite,
     paid,
@@ -157,12 +165,137 @@ def test_writes_of_one_payment_and_of_the_order_do_not_overwrite_each_other(stor
     assert (merged.order.cancelling, merged.payments[0].checkout_url) == (True, "https://pay")
 
 
+@pytest.fixture
+def writes(store: Store) -> list[str]:
+    """The names of the calls that write, as they come."""
+    names: list[str] = []
+
+    def note(model: Any, **_: Any) -> None:
+        if model.name in {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}:
+            names.append(model.name)
+
+    store.shop.dynamodb.meta.events.register("before-call.dynamodb", note)
+    return names
+
+
+def with_two_checks(store: Store) -> OrderAggregate:
+    """An order whose two payments and one refund have a check at its due time."""
+    aggregate = begun(store)
+    for record in (
+        replace(aggregate.payments[0], check_at=NOW + 60),
+        Payment("other", "chapa-v1", 90_000, "ETB", NOW, check_at=NOW + 60),
+        Refund(REFUND_ID, TX, 500, "ETB", NOW, check_at=NOW + 60),
+    ):
+        aggregate = store.save(aggregate, aggregate.put(record))
+    return store.save(aggregate, aggregate.put(replace(aggregate.order, due_at=NOW + 60)))
+
+
+def checked_again(
+    aggregate: OrderAggregate, first: int | None, other: int | None, due_at: int | None
+) -> OrderAggregate:
+    one, two = aggregate.payments
+    changed = aggregate.put(replace(one, check_at=first)).put(replace(two, check_at=other))
+    return changed.put(replace(changed.order, due_at=due_at))
+
+
+SOONER, SAME, LATER = NOW + 59, NOW + 60, NOW + 61
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "due_at"),
+    [
+        (LATER, LATER, LATER),
+        (None, LATER, LATER),
+        (LATER, SAME, LATER),
+        (SAME, SAME, LATER),
+        (None, None, None),
+    ],
+)
+def test_checks_that_move_to_a_later_time_are_saved_each_by_itself(
+    store: Store, writes: list[str], first: int | None, other: int | None, due_at: int | None
+) -> None:
+    aggregate = with_two_checks(store)
+    writes.clear()
+    later = checked_again(aggregate, first, other, due_at)
+    saved = store.save(aggregate, later)
+    assert set(writes) == {"UpdateItem"}
+    assert len(writes) == 1 + sum(check != SAME for check in (first, other))
+    assert read(store, saved) == saved
+    assert saved == replace(later, order=replace(later.order, version=aggregate.order.version + 1))
+
+
+def test_order_is_due_too_early_after_a_death_between_its_checks_and_itself(store: Store) -> None:
+    aggregate = with_two_checks(store)
+    later = checked_again(aggregate, LATER, LATER, LATER)
+    with patch.object(store, "_write", side_effect=SystemExit), pytest.raises(SystemExit):
+        store.save(aggregate, later)
+    assert read(store, aggregate) == replace(later, order=aggregate.order)
+
+
+def with_a_new_refund(aggregate: OrderAggregate) -> OrderAggregate:
+    return aggregate.put(Refund("new", TX, 500, "ETB", NOW))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: checked_again(a, SOONER, LATER, LATER),
+        lambda a: checked_again(a, LATER, SOONER, LATER),
+        lambda a: checked_again(a, LATER, LATER, SOONER),
+        lambda a: checked_again(a, LATER, LATER, SAME),
+        lambda a: with_a_new_refund(checked_again(a, LATER, LATER, LATER)),
+        lambda a: a.put(replace(a.payments[0], checkout_url="https://pay", check_at=LATER)).put(
+            replace(a.order, due_at=LATER)
+        ),
+        lambda a: a.put(replace(a.payments[0], check_at=LATER)).put(
+            replace(a.order, cancelling=True, due_at=LATER)
+        ),
+        lambda a: checked_again(a, LATER, LATER, LATER).record(OrderExpired(NOW)),
+    ],
+    ids=[
+        "the first check is sooner",
+        "the second check is sooner",
+        "the order is due sooner",
+        "only its payments have changed, two of them",
+        "a refund is new",
+        "a payment has more than a later check",
+        "the order has more than a later check",
+        "something happened",
+    ],
+)
+def test_other_changes_are_saved_together_or_not_at_all(
+    store: Store, writes: list[str], change: Callable[[OrderAggregate], OrderAggregate]
+) -> None:
+    aggregate = with_two_checks(store)
+    writes.clear()
+    saved = store.save(aggregate, change(aggregate))
+    assert writes == ["TransactWriteItems"]
+    assert read(store, saved) == saved
+
+
+def test_check_of_an_order_that_has_none_is_saved_with_its_payment(
+    store: Store, writes: list[str]
+) -> None:
+    aggregate = with_two_checks(store)
+    never = store.save(aggregate, checked_again(aggregate, None, SAME, None))
+    writes.clear()
+    store.save(never, checked_again(never, LATER, SAME, LATER))
+    assert writes == ["TransactWriteItems"]
+
+
 def test_table_refuses_an_illegal_payment_status(store: Store) -> None:
     aggregate = begun(store)
     overwrite(store, KEY, f"PAYMENT#{TX}", "status", "succeeded")
     for step in ({"status": PaymentStatus.FAILED}, {"check_at": NOW}):
         with refused(store, Stale):
             store.save(aggregate, changed(aggregate, **step))
+
+
+def test_change_within_a_status_is_refused_when_the_status_has_changed(store: Store) -> None:
+    aggregate = begun(store)
+    overwrite(store, KEY, f"PAYMENT#{TX}", "status", "review")
+    with refused(store, Stale):
+        store.save(aggregate, changed(decisions.cancel(aggregate), checkout_url="https://pay"))
 
 
 def test_table_refuses_to_end_an_order_twice(store: Store) -> None:
@@ -200,6 +333,46 @@ def test_events_of_a_write_are_one_item_and_numbered_without_a_gap(store: Store)
     # Published events lose their mark, and nothing else.
     store.unmark_events(EventKey(ORDER_ID, 2))
     assert store.read_with_events(ORDER_ID) == known
+
+
+def placed_among(store: Store, order_id: str, before: tuple[str, ...]) -> OrderAggregate:
+    """An order that is placed while the customer has these unpaid orders."""
+    order = decisions.place(new_order(order_id))
+    return store.save(None, order, Unpaid("abebe", before, (*before, order_id)))
+
+
+def test_unpaid_orders_of_a_customer_are_kept_with_each_new_one(store: Store) -> None:
+    assert store.unpaid("abebe") == ()
+    placed_among(store, ORDER_ID, ())
+    assert store.unpaid("abebe") == (ORDER_ID,)
+    placed_among(store, OTHER_ID, (ORDER_ID,))
+    assert store.unpaid("abebe") == (ORDER_ID, OTHER_ID)
+    assert store.unpaid("almaz") == ()
+
+
+def test_order_is_placed_only_among_the_unpaid_orders_that_were_read(store: Store) -> None:
+    placed_among(store, ORDER_ID, ())
+    for before in ((), (OTHER_ID,)):
+        with refused(store, Stale):
+            placed_among(store, OTHER_ID, before)
+
+
+def test_unpaid_orders_are_deleted_unless_one_was_placed_since(store: Store) -> None:
+    placed_among(store, ORDER_ID, ())
+    placed_among(store, OTHER_ID, (ORDER_ID,))
+    with unchanged(store):
+        store.delete_unpaid("abebe", [ORDER_ID])
+    store.delete_unpaid("abebe", [ORDER_ID, OTHER_ID])
+    assert store.unpaid("abebe") == ()
+    with unchanged(store):  # It was repeated.
+        store.delete_unpaid("abebe", [ORDER_ID, OTHER_ID])
+    placed_among(store, "c" * 12, ())
+
+
+def test_unpaid_orders_that_cannot_be_deleted_are_an_error(store: Store) -> None:
+    nowhere = Repository(store.shop.dynamodb, "nowhere")
+    with pytest.raises(ClientError):
+        nowhere.delete_unpaid("abebe", [ORDER_ID])
 
 
 def test_largest_order_fits_in_one_transaction(store: Store) -> None:
@@ -308,6 +481,17 @@ def test_returned_units_are_available_again_once(store: Store, touched: list[str
     assert read(store, aggregate) == aggregate
 
 
+def test_only_returned_lines_are_written(store: Store, touched: list[str]) -> None:
+    lines = (*LAST, Line("MUG", "Mug", 2, 15_050), *COFFEE)
+    aggregate = placed(store, lines=lines, amount=120_200)
+    touched.clear()
+    first, *others = lines
+    returned = replace(aggregate.order, lines=(first, replace(others[0], returned=1), others[1]))
+    store.save(aggregate, aggregate.put(returned))
+    assert touched == ["STOCK#MUG"]
+    assert store.shop.available("MUG") == 1
+
+
 def test_deleted_product_is_out_of_stock(store: Store) -> None:
     aggregate = placed(store)
     expired = store.save(aggregate, ended(aggregate))
@@ -354,6 +538,12 @@ def test_check_is_claimed_once_in_three_seconds(store: Store) -> None:
     assert store.claim_check(ORDER_ID, TX, NOW + 3, 3)
 
 
+def test_check_of_one_payment_leaves_the_others_unclaimed(store: Store) -> None:
+    with_two_checks(store)
+    assert store.claim_check(ORDER_ID, TX, NOW, 3)
+    assert store.claim_check(ORDER_ID, "other", NOW, 3)
+
+
 def test_claim_during_a_transaction_is_left_to_the_concurrent_writer(store: Store) -> None:
     begun(store)
     answer: Any = {"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}
@@ -372,6 +562,18 @@ def test_only_due_orders_are_found(store: Store) -> None:
         placed(store, f"{number:012d}", due_at=NOW + number, lines=())
     expected = {DueOrder(f"{number:012d}", NOW + number) for number in range(10)}
     assert set(store.due(NOW + 9)) == expected
+
+
+def test_all_pages_of_a_shard_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(items, "DUE_SHARDS", 2)
+    for number in range(9):
+        placed(store, f"{number:012d}", due_at=NOW, lines=())
+
+    def one_at_a_time(params: dict[str, Any], **_: Any) -> None:
+        params["Limit"] = 1
+
+    store.shop.dynamodb.meta.events.register("provide-client-params.dynamodb.Query", one_at_a_time)
+    assert len(list(store.due(NOW))) == 9
 
 
 def test_order_without_a_check_leaves_the_index(store: Store) -> None:
@@ -432,6 +634,17 @@ def test_pause_of_a_queued_order_doubles_up_to_six_hours(store: Store) -> None:
         pauses.append(next(store.due(now + 100_000)).due_at - now)
         now += pauses[-1]
     assert pauses == [900, 1800, 3600, 7200, 14_400, 21_600, 21_600]
+
+
+def test_order_waits_since_it_became_due_however_often_it_was_queued(store: Store) -> None:
+    placed(store, due_at=NOW)
+    now = NOW
+    for _ in range(4):
+        [due] = store.due(now)
+        assert due.waited(now) == now - NOW
+        assert due.waited(now + 7) == now + 7 - NOW
+        store.queued(due, now)
+        now = next(store.due(now + 100_000)).due_at
 
 
 def test_order_that_was_saved_since_is_not_marked_as_queued(store: Store) -> None:
