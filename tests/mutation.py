@@ -61,7 +61,7 @@ def source_of(module: str) -> str:
 
 
 def own_tests(module: str) -> str:
-    """The tests of a module's folder; those of its use case for comparisons, which have no others."""
+    """The tests of a module's folder. Comparisons have none there: those of their use case."""
     folder, _, name = module.partition(".")
     if name == "comparisons":
         return "tests/payments/usecases/test_compare.py"
