@@ -337,10 +337,12 @@ def _changes(
     before: OrderAggregate | None, after: OrderAggregate
 ) -> Iterator[tuple[Payment | Refund | None, Payment | Refund]]:
     """Payments and refunds that are new or have changed, with what they were."""
-    pairs: list[tuple[Payment | Refund | None, Payment | Refund]] = []
-    pairs += [(before.payment(p.tx_ref) if before else None, p) for p in after.payments]
-    pairs += [(before.refund(r.refund_id) if before else None, r) for r in after.refunds]
-    return ((old, new) for old, new in pairs if old != new)
+    for payment in after.payments:
+        if (old := before.payment(payment.tx_ref) if before else None) != payment:
+            yield old, payment
+    for refund in after.refunds:
+        if (known := before.refund(refund.refund_id) if before else None) != refund:
+            yield known, refund
 
 
 def _may_be_saved_apart(

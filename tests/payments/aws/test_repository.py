@@ -510,6 +510,7 @@ def test_deleted_product_with_reserved_units_is_an_error(store: Store) -> None:
     with refused(store, CatalogueError) as raised:
         store.save(aggregate, ended(aggregate))
     assert raised.match("COFFEE-250 is gone")
+    assert raised.value.members == {"sku": "COFFEE-250"}
     outdated = replace(aggregate, order=replace(aggregate.order, version=7))
     with refused(store, Stale):  # A lost race is reported first.
         store.save(outdated, ended(aggregate))

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -6,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from payments.aws import table
 from payments.aws.repository import Repository
-from payments.aws.table import CONFLICT_TRIES, UNPROCESSED_TRIES
+from payments.aws.table import CONFLICT_TRIES, UNPROCESSED_TRIES, Stale
 from payments.errors import Busy
 from tests.payments.aws.orders import (
     NOW,
@@ -14,7 +16,9 @@ from tests.payments.aws.orders import (
     PRODUCT,
     TX,
     Store,
+    begun,
     failing,
+    opened,
     placed,
     read,
     refused,
@@ -83,6 +87,45 @@ def test_conflicting_transaction_is_tried_again(store: Store, code: str) -> None
         aggregate = placed(store)
     assert (len(calls), len(store.shop.slept)) == (3, 2)
     assert read(store, aggregate) == aggregate
+
+
+@contextmanager
+def failing_update(store: Store, *codes: str) -> Iterator[None]:
+    """Single updates fail with these codes, one after the other."""
+    real, left = store.shop.dynamodb.update_item, list(codes)
+
+    def update(**request: Any) -> Any:
+        if not left:
+            return real(**request)
+        answer: Any = {"Error": {"Code": left.pop(0), "Message": ""}}
+        raise ClientError(answer, "UpdateItem")
+
+    with patch.object(store.shop.dynamodb, "update_item", update):
+        yield
+
+
+def test_conflicting_single_write_is_tried_again(store: Store) -> None:
+    aggregate = begun(store)
+    with failing_update(store, *["TransactionConflictException"] * (CONFLICT_TRIES - 1)):
+        aggregate = store.save(aggregate, opened(aggregate))
+    assert len(store.shop.slept) == CONFLICT_TRIES - 1
+    assert read(store, aggregate) == aggregate
+
+
+@pytest.mark.parametrize(
+    ("codes", "error"),
+    [
+        (["TransactionConflictException"] * CONFLICT_TRIES, Busy),
+        (["ConditionalCheckFailedException"], Stale),
+        (["ValidationException"], ClientError),
+    ],
+)
+def test_single_write_that_fails_for_good_is_an_error(
+    store: Store, codes: list[str], error: type[Exception]
+) -> None:
+    aggregate = begun(store)
+    with failing_update(store, *codes), refused(store, error):
+        store.save(aggregate, opened(aggregate))
 
 
 @pytest.mark.usefixtures("longest_pauses")
