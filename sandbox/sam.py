@@ -1,6 +1,7 @@
 """Builds and deploys template.yaml with the SAM CLI, and none of the user's own settings."""
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -22,6 +23,8 @@ BUILDS = STATE / "build"
 
 COMMAND_SECONDS = 300
 KEPT_BUILDS = 3
+HASH_DIGITS = 16
+"""Of a build's name."""
 
 
 class StackError(Exception):
@@ -36,10 +39,10 @@ def build(say: Callable[[str], None] = lambda _: None) -> Path:
     BUILDS.mkdir(parents=True, exist_ok=True)
     with FileLock(BUILDS / "lock"):
         done = BUILDS / _hash_of_sources()
-        template = done / "template.yaml"
-        if template.exists():
+        built = done / "template.json"
+        if built.exists():
             os.utime(done)
-            return template
+            return built
         unfinished = BUILDS / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         arguments = ["--template-file", str(ROOT / "template.yaml")]
@@ -47,11 +50,17 @@ def build(say: Callable[[str], None] = lambda _: None) -> Path:
         arguments += ["--parameter-overrides", f"Architecture={architecture()}"]
         with step(say, "Building the functions and their layer with the SAM CLI", "Built"):
             sam("build", arguments, BUILDS / "build.log")
+        # Only here: it takes half a second, and most calls find a build.
+        from samcli.yamlhelper import yaml_parse  # noqa: PLC0415
+
+        # `sam deploy` parses it several times, which takes seconds with YAML.
+        template = yaml_parse((unfinished / "template.yaml").read_text())
+        (unfinished / built.name).write_text(json.dumps(template))
         unfinished.rename(done)
-        others = [path for path in BUILDS.glob("[0-9a-f]*") if (path / "template.yaml").exists()]
-        for old in sorted(others, key=lambda path: path.stat().st_mtime)[:-KEPT_BUILDS]:
+        builds = BUILDS.glob("[0-9a-f]" * HASH_DIGITS)
+        for old in sorted(builds, key=lambda path: path.stat().st_mtime)[:-KEPT_BUILDS]:
             shutil.rmtree(old)
-        return template
+        return built
 
 
 def sam(
@@ -91,7 +100,7 @@ def sam(
 
 def _hash_of_sources() -> str:
     digest = hashlib.sha256(architecture().encode())
-    settings = ("template.yaml", "samconfig.toml", "sandbox/requirements.txt")
+    settings = ("template.yaml", "samconfig.toml", "sandbox/requirements.txt", "sandbox/sam.py")
     paths = [ROOT / name for name in settings]
     for directory in ("functions", "shared"):
         found = (ROOT / directory).rglob("*")
@@ -99,7 +108,7 @@ def _hash_of_sources() -> str:
     for path in paths:
         content = path.read_bytes()
         digest.update(f"{path.relative_to(ROOT)} {len(content)} ".encode() + content)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 def template_parameters() -> set[str]:

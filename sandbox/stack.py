@@ -392,7 +392,7 @@ class Stack:
             s3.create_bucket(
                 Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
             )
-        arguments = ["--template-file", str(template), "--no-progressbar"]
+        arguments = ["--template-file", str(template), "--use-json", "--no-progressbar"]
         # MiniStack takes an API's id from this tag, so that its address is known beforehand.
         arguments += ["--tags", f"ms-custom-id={API_ID}", "--parameter-overrides"]
         arguments += [
