@@ -1,15 +1,22 @@
-"""Starts MiniStack, the local AWS, and makes sure that the log of each invocation is complete.
+"""Starts MiniStack, the local AWS, with complete logs and quicker cold starts of functions.
 
 MiniStack by itself stops reading the log when the function has printed nothing for five
 milliseconds. On a busy machine the last lines, which include the metrics, then appear only with the
 next invocation, or never. Here each invocation prints a mark at its end, and the log is read up to
 the mark.
 
+Each process that runs functions has the layer. It is unpacked once, and linked after that.
+
 Runs with MiniStack's own Python.
 """
 
+import os
 import queue
+import shutil
+import tempfile
+import threading
 import time
+from zipfile import ZipFile
 
 from ministack.app import main
 from ministack.core import lambda_runtime
@@ -45,6 +52,24 @@ def _read_to_the_end(worker: lambda_runtime.Worker) -> str:
     return "\n".join(lines)
 
 
+def unpack_once() -> None:
+    """An archive that was unpacked before is linked, file by file. Nothing writes to the files."""
+    unpack, lock = ZipFile.extractall, threading.Lock()
+    unpacked: dict[tuple[tuple[str, int], ...], str] = {}
+
+    def extractall(archive: ZipFile, path: str) -> None:
+        content = tuple((each.filename, each.CRC) for each in archive.infolist())
+        with lock:
+            if content not in unpacked:
+                first = tempfile.mkdtemp(prefix="unpacked-")
+                unpack(archive, first)
+                unpacked[content] = first
+        shutil.copytree(unpacked[content], path, copy_function=os.link, dirs_exist_ok=True)
+
+    ZipFile.extractall = extractall  # type: ignore[assignment,method-assign]
+
+
 if __name__ == "__main__":
     complete_logs()
+    unpack_once()
     main()

@@ -1,6 +1,7 @@
-"""The end of a function's log belongs to its own invocation, however slowly the log is read."""
+"""The local AWS gives each invocation its whole log, and unpacks the same archive once."""
 
 import subprocess
+from pathlib import Path
 
 from sandbox.stack import MINISTACK, ROOT
 
@@ -37,12 +38,38 @@ finally:
 """
 
 
-def test_each_invocation_has_its_whole_log() -> None:
+UNPACK = """
+import io, os, runpy, sys, zipfile
+
+runpy.run_path("sandbox/local_aws.py")["unpack_once"]()
+for number, content in enumerate(["same", "same", "other"]):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writing:
+        writing.writestr("python/main.py", content)
+    folder = f"{sys.argv[1]}/{number}"
+    if number:
+        os.mkdir(folder)
+    zipfile.ZipFile(archive).extractall(folder)
+"""
+
+
+def run(program: str, *arguments: str) -> list[str]:
     done = subprocess.run(
-        [str(MINISTACK), "-P", "-c", INVOKE],
+        [str(MINISTACK), "-P", "-c", program, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == ["['1', '2', '3']", "[]", "['4']"]
+    return done.stdout.splitlines()
+
+
+def test_each_invocation_has_its_whole_log() -> None:
+    assert run(INVOKE) == ["['1', '2', '3']", "[]", "['4']"]
+
+
+def test_same_archive_is_unpacked_once(tmp_path: Path) -> None:
+    run(UNPACK, str(tmp_path))
+    files = [tmp_path / str(number) / "python" / "main.py" for number in range(3)]
+    assert [file.read_text() for file in files] == ["same", "same", "other"]
+    assert files[0].samefile(files[1])

@@ -71,7 +71,13 @@ class Cell:
 class Player:
     def __init__(self, provider: str) -> None:
         # The second check is twelve hours after the first: a day without answers has few checks.
-        self.world = World(provider, wait_seconds="0", check_after_seconds="90,600,7200,43200")
+        # No event is overdue: nothing publishes them here, so each sweep would write all of them.
+        self.world = World(
+            provider,
+            wait_seconds="0",
+            check_after_seconds="90,600,7200,43200",
+            republish_after_seconds=str(10**9),
+        )
         self.world.max_sweeps = 80
         self.world.refund_takes = timedelta(days=2)
         self.world.control.set(refund_checks=0)
