@@ -39,8 +39,9 @@ finally:
 
 
 UNPACK = """
-import io, os, runpy, sys, zipfile
+import io, os, runpy, sys, tempfile, zipfile
 
+tempfile.tempdir = sys.argv[1]
 runpy.run_path("sandbox/local_aws.py")["unpack_once"]()
 for number, content in enumerate(["same", "same", "other"]):
     archive = io.BytesIO()
