@@ -23,6 +23,7 @@ BUILDS = STATE / "build"
 
 COMMAND_SECONDS = 300
 KEPT_BUILDS = 3
+LAYER = "SharedLayer"
 HASH_DIGITS = 16
 """Of a build's name."""
 
@@ -53,8 +54,11 @@ def build(say: Callable[[str], None] = lambda _: None) -> Path:
         # Only here: it takes half a second, and most calls find a build.
         from samcli.yamlhelper import yaml_parse  # noqa: PLC0415
 
-        # `sam deploy` parses it several times, which takes seconds with YAML.
+        # What each `sam deploy` would do again: it parses the template several times, which takes
+        # seconds with YAML, and zips the layer.
         template = yaml_parse((unfinished / "template.yaml").read_text())
+        layer = shutil.make_archive(str(unfinished / LAYER), "zip", unfinished / LAYER)
+        template["Resources"][LAYER]["Properties"]["ContentUri"] = Path(layer).name
         (unfinished / built.name).write_text(json.dumps(template))
         unfinished.rename(done)
         builds = BUILDS.glob("[0-9a-f]" * HASH_DIGITS)

@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -13,6 +13,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import get_service_model
+from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 from moto.dynamodb.models.table import Table
@@ -28,6 +29,9 @@ def install() -> None:
     DynamoDBBackend.transact_write_items = _transact  # type: ignore[method-assign]
     DynamoDBBackend.update_item = _update  # type: ignore[method-assign,assignment]
     Item.__deepcopy__ = _copy_of  # type: ignore[method-assign,assignment]
+    Item.size = _small  # type: ignore[method-assign,assignment]
+    DynamoType.to_regular_json = _plain  # type: ignore[method-assign]
+    ConditionExpressionParser._lex_condition_expression = _tokens  # type: ignore[method-assign]
 
 
 def rows(items: Any) -> Any:
@@ -35,6 +39,7 @@ def rows(items: Any) -> Any:
     return defaultdict(dict, {key: dict(row) for key, row in items.items()})
 
 
+_lex = ConditionExpressionParser._lex_condition_expression
 _update_item = DynamoDBBackend.update_item
 _transact_write_items = DynamoDBBackend.transact_write_items
 
@@ -81,6 +86,37 @@ def _assignments(expression: str) -> list[tuple[str, str]] | None:
     return re.findall(r"(#?\b(?!SET |REMOVE )\w+)(?: = (:\w+))?", expression) if match else None
 
 
+def _small(_: Item) -> int:
+    """No table here fills a page of 1 MB."""
+    return 0
+
+
+def _tokens(self: ConditionExpressionParser) -> deque[Any]:
+    """The product's conditions are the same texts each time; their values are apart from them."""
+    text = self.condition_expression
+    if text not in _known_tokens:
+        _known_tokens[text] = _lex(self)
+    return _known_tokens[text].copy()
+
+
+_known_tokens: dict[str | None, deque[Any]] = {}
+
+
+def _plain(self: DynamoType) -> dict[str, Any]:
+    """Its JSON with values that are shared, not copied: see `_copy_of`."""
+    match self.value:
+        case dict() as members:
+            return {self.type: {name: _plain_member(each) for name, each in members.items()}}
+        case list() as members:
+            return {self.type: [_plain_member(each) for each in members]}
+        case value:
+            return {self.type: value}
+
+
+def _plain_member(value: Any) -> Any:
+    return _plain(value) if isinstance(value, DynamoType) else value
+
+
 def _copy_of(item: Item, _: Any) -> Item:
     """Share the values: no expression of the product changes one in place."""
     other = copy.copy(item)
@@ -106,6 +142,7 @@ def _transact(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> No
 
 def call_directly(client: Any) -> None:
     """Pass the calls of a DynamoDB client to moto's handler without HTTP and signatures."""
+    client._user_agent_creator.to_string = lambda: "tests"
     client.meta.events.register_last("before-call.dynamodb", _handle)
 
 

@@ -340,7 +340,7 @@ class Shop:
             settings=settings,
             rules=settings.rules,
             secrets=secrets,
-            repository=Repository(*table),
+            repository=Repository(*table, republish_after=settings.republish_after_seconds),
             catalogue=Catalogue(*table),
             lists=Lists(*table),
             comparisons=Comparisons(*table),
