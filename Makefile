@@ -61,7 +61,12 @@ up: runtime
 down:
 	@if [ -x $(PYTHON) ]; then $(LOCAL) -m sandbox.stack down; else echo 'Nothing is running.'; fi
 
-test: lint
+# Side by side: the tests leave time of the processor to lint.
+test: setup
+	@$(MAKE) --no-print-directory --jobs=2 lint pytest
+
+.PHONY: pytest
+pytest: setup
 	@$(TESTS)
 
 # The checks run side by side; each shows its output if it fails.

@@ -91,8 +91,18 @@ def end(programs: Iterable[Program], *, grace_seconds: float) -> list[str]:
                 process.send_signal(number)
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(running, timeout=max(0.1, deadline - time.monotonic()))
+        patience = max(deadline, time.monotonic() + 0.1)
+        while not all(map(_has_ended, running)) and time.monotonic() < patience:
+            time.sleep(0.01)
     return names
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Also while its parent has not asked for its exit code, as some containers never do."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _ends_with_us(command: Sequence[str]) -> list[str]:
