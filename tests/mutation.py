@@ -68,11 +68,8 @@ def source_of(module: str) -> str:
 
 
 def own_tests(module: str) -> str:
-    """The tests of a module's folder. Comparisons have none there: those of their use case."""
-    folder, _, name = module.partition(".")
-    if name == "comparisons":
-        return "tests/payments/usecases/test_compare.py"
-    return f"tests/payments/{folder}"
+    """The tests of a module's folder."""
+    return f"tests/payments/{module.partition('.')[0]}"
 
 
 def lay_out(folder: Path, modules: Iterable[str], tests: Sequence[str]) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from botocore.exceptions import ClientError
 
 from payments.aws.catalogue import Catalogue
+from payments.aws.comparisons import Comparisons
 from payments.aws.items import Product
 from payments.aws.lists import Lists
 from payments.aws.repository import Repository
@@ -32,8 +34,8 @@ LAST = (Line("LAST", "The last one", 1, 100),)
 PRODUCT = Product("MUG", "Mug", 15_050, "ETB", stocked=2, available=2, for_sale=True)
 
 
-class Store(Repository, Catalogue, Lists):
-    """The tables of a shop, with the shop at hand."""
+class Store(Repository, Catalogue, Lists, Comparisons):
+    """All that is stored of a shop, with the shop at hand."""
 
     def __init__(self, shop: Shop, **more: int) -> None:
         super().__init__(shop.dynamodb, "payments", sleep=shop.slept.append, **more)
@@ -138,3 +140,18 @@ def failing(store: Store, codes: list[str]) -> Iterator[list[Any]]:
 
     with patch.object(store.shop.dynamodb, "transact_write_items", transact):
         yield calls
+
+
+@contextmanager
+def failing_update(store: Store, *codes: str) -> Iterator[None]:
+    """Single updates fail with these codes, one after the other."""
+    real, left = store.shop.dynamodb.update_item, list(codes)
+
+    def update(**request: Any) -> Any:
+        if not left:
+            return real(**request)
+        answer: Any = {"Error": {"Code": (code := left.pop(0)), "Message": ""}}
+        raise getattr(store.shop.dynamodb.exceptions, code, ClientError)(answer, "UpdateItem")
+
+    with patch.object(store.shop.dynamodb, "update_item", update):
+        yield

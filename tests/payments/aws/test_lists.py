@@ -9,6 +9,7 @@ from payments.aws.items import (
     OWED_LIST,
     REVIEW_LIST,
     UNANSWERED_LIST,
+    PaymentKey,
     customer_list,
     day_list,
 )
@@ -16,7 +17,7 @@ from payments.aws.lists import Listed
 from payments.domain import refunds
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Said
-from payments.domain.records import Refund
+from payments.domain.records import Payment, Refund
 from payments.domain.states import PaymentStatus
 from tests.payments.aws.orders import (
     NOW,
@@ -55,6 +56,19 @@ def test_orders_of_a_customer_are_listed_newest_first(store: Store) -> None:
     assert [entry.order_id for entry in listed] == ["0" * 11 + n for n in "210"]
     assert list(store.listed(customer_list("abebe"), 2)) == listed[:2]
     assert list(store.listed(customer_list("almaz"))) == [Listed(OTHER_ID, "ORDER", "")]
+
+
+def test_payments_of_a_day_are_listed_in_pages_newest_first(store: Store) -> None:
+    keys = [PaymentKey(f"{number:012d}", f"{number:012d}paymentx") for number in range(5)]
+    for number, key in enumerate(keys):
+        order = placed(store, key.order_id, lines=())
+        payment = Payment(key.tx_ref, "chapa-v1", 1, "ETB", NOW, PaymentStatus.SUCCEEDED)
+        store.save(order, order.put(replace(payment, paid_at=NOW + number)))
+    listed, start = store.list_page(DAY, limit=3)
+    assert (listed, start is None) == (keys[:1:-1], False)
+    assert store.list_page(DAY, start, limit=3) == (keys[1::-1], None)
+    assert store.list_page(DAY, between=(NOW + 1, NOW + 3)) == (keys[2:0:-1], None)
+    assert store.list_page("PAID#2027-01-16") == ([], None)
 
 
 def test_products_are_listed(store: Store) -> None:

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -18,6 +16,7 @@ from tests.payments.aws.orders import (
     Store,
     begun,
     failing,
+    failing_update,
     opened,
     placed,
     read,
@@ -87,21 +86,6 @@ def test_conflicting_transaction_is_tried_again(store: Store, code: str) -> None
         aggregate = placed(store)
     assert (len(calls), len(store.shop.slept)) == (3, 2)
     assert read(store, aggregate) == aggregate
-
-
-@contextmanager
-def failing_update(store: Store, *codes: str) -> Iterator[None]:
-    """Single updates fail with these codes, one after the other."""
-    real, left = store.shop.dynamodb.update_item, list(codes)
-
-    def update(**request: Any) -> Any:
-        if not left:
-            return real(**request)
-        answer: Any = {"Error": {"Code": left.pop(0), "Message": ""}}
-        raise ClientError(answer, "UpdateItem")
-
-    with patch.object(store.shop.dynamodb, "update_item", update):
-        yield
 
 
 def test_conflicting_single_write_is_tried_again(store: Store) -> None:
