@@ -40,6 +40,11 @@ class ByStack(LoadScopeScheduling):  # type: ignore[misc]
         return stack_of(nodeid) or nodeid
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: journeys wait, two stacks at a time."""
+    return (os.process_cpu_count() or 1) + 1
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByStack:
     return ByStack(config, log)
 
