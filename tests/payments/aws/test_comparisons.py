@@ -87,8 +87,9 @@ def test_mark_that_meets_transactions_is_tried_again(store: Store) -> None:
         assert store.mark_listed(PAYMENT, NOW)
     assert len(store.shop.slept) == CONFLICT_TRIES - 1
     conflicts = ["TransactionConflictException"] * CONFLICT_TRIES
-    with failing_update(store, *conflicts), refused(store, Busy):
+    with failing_update(store, *conflicts), refused(store, Busy) as busy:
         store.mark_listed(PAYMENT, NOW + 1)
+    assert busy.value.detail == "The payment is being changed by too many at once."
 
 
 def test_payments_are_read_each_once_and_a_broken_one_is_logged(

@@ -13,7 +13,7 @@ from payments.aws.items import (
     customer_list,
     day_list,
 )
-from payments.aws.lists import Listed
+from payments.aws.lists import Listed, Standing
 from payments.domain import refunds
 from payments.domain.aggregate import OrderAggregate
 from payments.domain.answers import Said
@@ -69,6 +69,16 @@ def test_payments_of_a_day_are_listed_in_pages_newest_first(store: Store) -> Non
     assert store.list_page(DAY, start, limit=3) == (keys[1::-1], None)
     assert store.list_page(DAY, between=(NOW + 1, NOW + 3)) == (keys[2:0:-1], None)
     assert store.list_page("PAID#2027-01-16") == ([], None)
+    between = store.listed(DAY, between=(NOW + 1, NOW + 3))
+    assert [entry.order_id for entry in between] == [key.order_id for key in keys[2:0:-1]]
+
+
+def test_standing_of_a_list_is_its_entries_and_the_age_of_the_oldest(store: Store) -> None:
+    aggregate = refunding(store)
+    later = replace(aggregate.refunds[0], refund_id="later", created_at=NOW + 60)
+    store.save(aggregate, aggregate.put(later))
+    assert store.standing(OWED_LIST) == Standing(2, NOW)
+    assert store.standing(REVIEW_LIST) == Standing(0, None)
 
 
 def test_products_are_listed(store: Store) -> None:

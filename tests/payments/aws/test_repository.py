@@ -419,6 +419,7 @@ def test_reservation_takes_units_and_settling_writes_no_product(
 def test_order_takes_only_available_units(store: Store) -> None:
     with refused(store, OutOfStock) as raised:
         placed(store, lines=(Line("MUG", "Mug", 3, 15_050), *LAST))
+    assert raised.value.detail == "Some products are sold out."
     assert raised.value.members["skus"] == ["MUG"]
     placed(store, lines=(Line("MUG", "Mug", 2, 15_050), *LAST))
     with refused(store, OutOfStock) as raised:

@@ -67,6 +67,7 @@ def test_keys_that_stay_unprocessed_are_busy(store: Store) -> None:
         pytest.raises(Busy) as busy,
     ):
         store.products(["MUG"])
+    assert busy.value.detail == "The table is overloaded. Try again."
     assert busy.value.retry_after == 1
     assert batch.call_count == UNPROCESSED_TRIES
     assert store.shop.slept == [0.02, 0.04, 0.08, 0.16, 0.32]
@@ -97,25 +98,30 @@ def test_conflicting_single_write_is_tried_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("codes", "error"),
-    [
-        (["TransactionConflictException"] * CONFLICT_TRIES, Busy),
-        (["ConditionalCheckFailedException"], Stale),
-        (["ValidationException"], ClientError),
-    ],
+    ("code", "error"),
+    [("ConditionalCheckFailedException", Stale), ("ValidationException", ClientError)],
 )
-def test_single_write_that_fails_for_good_is_an_error(
-    store: Store, codes: list[str], error: type[Exception]
+def test_single_write_that_is_refused_is_an_error(
+    store: Store, code: str, error: type[Exception]
 ) -> None:
     aggregate = begun(store)
-    with failing_update(store, *codes), refused(store, error):
+    with failing_update(store, code), refused(store, error):
         store.save(aggregate, opened(aggregate))
+
+
+def test_single_write_that_always_meets_transactions_is_busy(store: Store) -> None:
+    aggregate = begun(store)
+    conflicts = ["TransactionConflictException"] * CONFLICT_TRIES
+    with failing_update(store, *conflicts), refused(store, Busy) as busy:
+        store.save(aggregate, opened(aggregate))
+    assert busy.value.detail == "Too many write the same item at once. Try again."
 
 
 @pytest.mark.usefixtures("longest_pauses")
 def test_pauses_grow_until_it_gives_up(store: Store) -> None:
     with failing(store, ["TransactionConflict"] * 100) as calls, refused(store, Busy) as e:
         placed(store)
+    assert e.value.detail == "Too many write the same items at once. Try again."
     assert e.value.retry_after == 1
     assert len(calls) == CONFLICT_TRIES
     assert store.shop.slept == [0.02 * 2**n for n in range(CONFLICT_TRIES - 1)]
