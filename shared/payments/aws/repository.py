@@ -175,7 +175,7 @@ class Repository(Table):
     def due(self, now: int) -> Iterator[DueOrder]:
         """Orders that are due, soonest first within a shard. Eventually consistent."""
         for key in self._due("DUE", now):
-            yield DueOrder(key["pk"].removeprefix("ORDER#"), key["due_at"], key["queued"])
+            yield DueOrder(key["pk"].removeprefix("ORDER#"), key["due_at"], key.get("queued", 0))
 
     def queued(self, due: DueOrder, now: int) -> bool:
         """Note that a due order was queued, so that it is not queued again every minute.

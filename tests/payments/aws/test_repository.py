@@ -638,6 +638,13 @@ def test_pause_of_a_queued_order_doubles_up_to_six_hours(store: Store) -> None:
     assert pauses == [900, 1800, 3600, 7200, 14_400, 21_600, 21_600]
 
 
+def test_order_that_lost_its_mark_is_due_and_delays_no_other(store: Store) -> None:
+    for order_id in (ORDER_ID, OTHER_ID):
+        placed(store, order_id, due_at=NOW)
+    overwrite(store, KEY, "ORDER", "queued", None)
+    assert set(store.due(NOW)) == {DueOrder(ORDER_ID, NOW, 0), DueOrder(OTHER_ID, NOW, 0)}
+
+
 def test_order_waits_since_it_became_due_however_often_it_was_queued(store: Store) -> None:
     placed(store, due_at=NOW)
     now = NOW
