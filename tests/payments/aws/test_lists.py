@@ -9,6 +9,7 @@ from payments.aws.items import (
     OWED_LIST,
     REVIEW_LIST,
     UNANSWERED_LIST,
+    EventKey,
     PaymentKey,
     customer_list,
     day_list,
@@ -71,6 +72,16 @@ def test_payments_of_a_day_are_listed_in_pages_newest_first(store: Store) -> Non
     assert store.list_page("PAID#2027-01-16") == ([], None)
     between = store.listed(DAY, between=(NOW + 1, NOW + 3))
     assert [entry.order_id for entry in between] == [key.order_id for key in keys[2:0:-1]]
+
+
+def test_events_by_which_money_went_back_are_listed_by_their_time(store: Store) -> None:
+    aggregate = refunding(store)
+    aggregate = store.save(aggregate, refunds.accepted(aggregate, REFUND_ID, "RF1", NOW))
+    number = aggregate.order.event_count + 1
+    store.save(aggregate, refunds.ended(aggregate, REFUND_ID, Said.REFUNDED, NOW + 60))
+    assert list(store.given_back_between(NOW + 60, NOW + 61)) == [EventKey(ORDER_ID, number)]
+    assert list(store.given_back_between(NOW, NOW + 60)) == []
+    assert list(store.given_back_between(NOW + 61, NOW + 86_400)) == []
 
 
 def test_standing_of_a_list_is_its_entries_and_the_age_of_the_oldest(store: Store) -> None:
