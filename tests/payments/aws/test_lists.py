@@ -72,6 +72,8 @@ def test_payments_of_a_day_are_listed_in_pages_newest_first(store: Store) -> Non
     assert store.list_page("PAID#2027-01-16") == ([], None)
     between = store.listed(DAY, between=(NOW + 1, NOW + 3))
     assert [entry.order_id for entry in between] == [key.order_id for key in keys[2:0:-1]]
+    paid_then = store.paid_between(NOW + 1, NOW + 3)
+    assert {entry.order_id for entry in paid_then} == {key.order_id for key in keys[1:3]}
 
 
 def test_events_by_which_money_went_back_are_listed_by_their_time(store: Store) -> None:
