@@ -29,7 +29,7 @@ help:
 	@echo '  make down      stop them; the next `make up` has the same tables, queues and users'
 	@echo
 	@echo 'Work on it'
-	@echo '  make test      lint, then run all tests'
+	@echo '  make test      lint, and run all tests'
 	@echo '  make lint      check style, types, template and workflows'
 	@echo '  make security  check the template with checkov, and the packages for known vulnerabilities'
 	@echo '  make setup     install everything (the other commands install what they need)'

@@ -194,8 +194,13 @@ def checked_again(
     aggregate: OrderAggregate, first: int | None, other: int | None, due_at: int | None
 ) -> OrderAggregate:
     one, two = aggregate.payments
-    changed = aggregate.put(replace(one, check_at=first)).put(replace(two, check_at=other))
-    return changed.put(replace(changed.order, due_at=due_at))
+    for record in (
+        replace(one, check_at=first),
+        replace(two, check_at=other),
+        replace(aggregate.order, due_at=due_at),
+    ):
+        aggregate = aggregate.put(record)
+    return aggregate
 
 
 SOONER, SAME, LATER = NOW + 59, NOW + 60, NOW + 61
