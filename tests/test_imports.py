@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -47,8 +47,10 @@ USERS = {
 }
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Full name of each module that a file imports at run time, such as `payments.domain.ids`."""
+    found: set[str] = set()
     tree = ast.parse(path.read_text("utf-8"))
     for_types = {
         id(node)
@@ -61,14 +63,15 @@ def imports(path: Path) -> Iterator[str]:
             continue
         match node:
             case ast.Import():
-                yield from (alias.name for alias in node.names)
+                found.update(alias.name for alias in node.names)
             case ast.ImportFrom(module=str(module)) if module.startswith("payments"):
                 # `from payments.domain import checks` names a module, too.
                 names = {f"{module}.{alias.name}" for alias in node.names}
                 modules = {name for name in names if name.removeprefix("payments.") in MODULES}
-                yield from modules or {module}
+                found |= modules or {module}
             case ast.ImportFrom():
-                yield "." * node.level + (node.module or "")
+                found.add("." * node.level + (node.module or ""))
+    return frozenset(found)
 
 
 def own(path: Path) -> set[str]:

@@ -124,14 +124,14 @@ class Simulator:
         """A copy of all state except the outbox and the journal."""
         with self.lock:
             state = {name: getattr(self, name) for name in STATE}
-            return copy.deepcopy((state, self._random.getstate()))
+            return copy.deepcopy(state), self._random.getstate()
 
     def return_to(self, state: Any) -> None:
         """Restore a state that `remember` returned; needs a random generator that can be set."""
         self.reset()
         with self.lock:
-            values, randomness = copy.deepcopy(state)
-            for name, value in values.items():
+            values, randomness = state
+            for name, value in copy.deepcopy(values).items():
                 setattr(self, name, value)
             self._random.setstate(randomness)
 

@@ -559,14 +559,14 @@ class TestStack:
         assert shop.audit() == []
 
 
-@mock_aws
 def test_stack_that_is_missing_or_another_one_is_named() -> None:
-    with pytest.raises(StackError, match=r"no stack 'shop-3' in us-east-1 .*--stack"):
-        _ = Stack("shop-3").outputs
-    other = '{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}'
-    boto3.client("cloudformation").create_stack(StackName="other", TemplateBody=other)
-    with pytest.raises(StackError, match="no output DeadLetterQueueUrl"):
-        _ = Stack("other").outputs
+    with mock_aws():
+        with pytest.raises(StackError, match=r"no stack 'shop-3' in us-east-1 .*--stack"):
+            _ = Stack("shop-3").outputs
+        other = '{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}'
+        boto3.client("cloudformation").create_stack(StackName="other", TemplateBody=other)
+        with pytest.raises(StackError, match="no output DeadLetterQueueUrl"):
+            _ = Stack("other").outputs
 
 
 OPERATE = Path(__file__).parents[2] / "operate"
