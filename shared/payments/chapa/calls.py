@@ -90,6 +90,8 @@ class Calls:
     version: ClassVar[Version]
     retries: ClassVar[Mapping[str, Retry]]
     """By the beginning of a path. Other addresses are called once."""
+    headers: ClassVar[Mapping[str, str]] = {"Accept": "application/json"}
+    """Of each request."""
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class Calls:
         self._acted_at = clock()
         self.url = url_of(self.version, settings.chapa_urls)
         self.session = requests.Session()
-        self.session.headers.update({"Accept": "application/json"})
+        self.session.headers.update(self.headers)
         self.session.trust_env = False  # A proxy or .netrc of the machine is not ours to use.
         self.session.mount(self.url, BoundedAdapter())
         for path, retry in self.retries.items():

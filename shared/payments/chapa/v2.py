@@ -109,6 +109,8 @@ class ChapaV2(Calls):
 
     version = V2
     can_cancel = False
+    # The docs ask for the content type even where there is no content.
+    headers: ClassVar = {**Calls.headers, "Content-Type": "application/json"}
     retries: ClassVar = {
         "/payments": QUESTIONS,
         "/payments/hosted": QUESTIONS_AND_ACTS,

@@ -447,6 +447,15 @@ def test_verify_believes_only_what_names_our_payment(net: NetV2, api: ApiV2, nam
     assert list(dict.fromkeys(net.asked)) == list(answers)
 
 
+@pytest.mark.parametrize("call", ["verify", "verify_refund"])
+def test_question_says_that_it_is_json_and_has_no_body(net: NetV2, api: ApiV2, call: str) -> None:
+    """The docs ask for the content type on each request."""
+    net.add("GET", re.compile(re.escape(URL)), json=details())
+    api.ask(call)
+    assert net.sent[0].headers["Content-Type"] == "application/json"
+    assert net.sent[0].body is None
+
+
 def test_verify_without_chapas_reference_asks_by_ours(net: NetV2, api: ApiV2) -> None:
     api.payment = replace(api.payment, provider_reference=None)
     net.says(BY_US, 200, details())
