@@ -7,6 +7,7 @@ alone has several meanings (developer.chapa.co/integrations/responses).
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -202,6 +203,10 @@ class Calls:
         if code == 429:
             raise ProviderUnavailable("HTTP 429: too many requests", may_have_acted=False)
         if code >= 500:
+            with suppress(ProviderError):  # Not every failure has an envelope.
+                answer = read_envelope(code, body)
+                if answer.error:
+                    logger.warning(f"{call} failed", **facts_of_error(answer))
             raise ProviderFailed(f"HTTP {code}")
         return code, body
 
@@ -313,6 +318,12 @@ def is_past(rows: Iterable[Transaction], since: int) -> bool:
     return falling and times[-1] >= 0 and times[0] < since
 
 
+def unknown_status(call: str, word: str, **about: Any) -> None:
+    """A word that no table has: somebody must find out what it means."""
+    logger.warning(f"unknown status in {call}", word=scrub(word, 40), **about)
+    count("UnknownProviderStatus")
+
+
 def log_refusal(call: str, words: object, **facts: Any) -> None:
     logger.warning(
         f"{call} refused",
@@ -320,6 +331,21 @@ def log_refusal(call: str, words: object, **facts: Any) -> None:
         fields=sorted(map(scrub, words)) if isinstance(words, dict) else [],
         **facts,
     )
+
+
+def code_of(answer: Envelope) -> str | None:
+    return text_of(answer.error.get("code")) if isinstance(answer.error, dict) else None
+
+
+def facts_of_error(answer: Envelope) -> dict[str, Any]:
+    """What support asks for. No words of the answer."""
+    details = answer.error.get("details") if isinstance(answer.error, dict) else None
+    request_id = text_of(details.get("request_id")) if isinstance(details, dict) else None
+    return {
+        "http_status": answer.code,
+        "error_code": scrub(code_of(answer) or "", 40),
+        "request_id": scrub(request_id or "", 80),
+    }
 
 
 def in_path(reference: str) -> str:

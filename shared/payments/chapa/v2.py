@@ -21,12 +21,15 @@ from payments.chapa.calls import (
     SUCCESS_CODES,
     Calls,
     Envelope,
+    code_of,
+    facts_of_error,
     in_path,
     is_past,
     log_refusal,
     moment_of,
     read_envelope,
     text_of,
+    unknown_status,
     word_of,
 )
 from payments.chapa.keys import V2
@@ -36,7 +39,7 @@ from payments.domain.ids import refund_reference
 from payments.domain.money import format_amount
 from payments.domain.records import Order, Payment, Refund
 from payments.errors import ProviderError, ProviderFailed, ProviderRejected
-from payments.telemetry import count, logger, scrub
+from payments.telemetry import count, logger
 
 UNITS_PER_MINOR = 1
 """What one of our minor units is on the wire: amounts are whole santim (Chapa's chapa-cli; four
@@ -141,7 +144,7 @@ class ChapaV2(Calls):
         if customer:
             body["customer"] = _international(customer)
         answer = self._post("open", "/payments/hosted", time_left, body)
-        if _code(answer) == USED:
+        if code_of(answer) == USED:
             # Nobody else can have made this reference: our own call arrived twice.
             raise ProviderFailed("the reference was used before")
         if not _accepted(answer):
@@ -186,7 +189,7 @@ class ChapaV2(Calls):
             if answer.code == 400:
                 count("VerifyRefused")
             logger.warning(
-                "unexpected verify response", tx_ref=payment.tx_ref, **_facts_of_error(answer)
+                "unexpected verify response", tx_ref=payment.tx_ref, **facts_of_error(answer)
             )
             return None
         items = data.get("items")
@@ -205,8 +208,7 @@ class ChapaV2(Calls):
         word = word_of(data.get("status"))
         said = SAID.get(word)
         if said is None:
-            logger.warning("unknown status in verify", tx_ref=tx_ref, word=scrub(word, 40))
-            count("UnknownProviderStatus")
+            unknown_status("verify", word, tx_ref=tx_ref)
             return Verification(Said.UNKNOWN)
         currency, mode = text_of(data.get("currency")), text_of(data.get("mode"))
         verification = Verification(
@@ -248,7 +250,7 @@ class ChapaV2(Calls):
             "merchant_reference": refund_reference(refund.refund_id, refund.attempt),
         }
         answer = self._post("refund", "/refunds", time_left, body)
-        if _code(answer) == USED and refund.sends:
+        if code_of(answer) == USED and refund.sends:
             return None  # An earlier call, whose answer was lost, arrived.
         if not _accepted(answer):
             raise _refused("refund", answer)
@@ -272,16 +274,18 @@ class ChapaV2(Calls):
                 return Said.UNKNOWN
             if _accepted(answer) and isinstance(answer.data, dict):
                 data = answer.data
-                said = REFUND_SAID.get(word_of(data.get("status")))
+                said = REFUND_SAID.get(word := word_of(data.get("status")))
                 fits = _names(data) in {None, ours} and (
                     data.get("amount") is None or from_wire(data["amount"]) == refund.amount
                 )
-                if said and fits:
-                    return said
+                if fits and said is None:
+                    unknown_status("verify_refund", word, refund_id=refund.refund_id)
+                if fits:
+                    return said or Said.UNKNOWN
             logger.warning(
                 "unexpected refund response",
                 refund_id=refund.refund_id,
-                **_facts_of_error(answer),
+                **facts_of_error(answer),
             )
         return Said.UNKNOWN
 
@@ -304,7 +308,7 @@ class ChapaV2(Calls):
             logger.warning("the account has no list of refunds")
             return Page((), None)
         if not _accepted(answer) or not isinstance(items, list):
-            log_refusal("list", answer.message, **_facts_of_error(answer))
+            log_refusal("list", answer.message, **facts_of_error(answer))
             raise ProviderFailed(f"HTTP {answer.code} without a list")
         read = _payment_row if name == PAYMENTS else _refund_row
         rows = tuple(filter(None, map(read, items)))
@@ -439,14 +443,10 @@ def _names(data: object) -> str | None:
     return text_of(data.get("merchant_reference")) or text_of(data.get("merchant_referece"))
 
 
-def _code(answer: Envelope) -> str | None:
-    return text_of(answer.error.get("code")) if isinstance(answer.error, dict) else None
-
-
 def _accepted(answer: Envelope) -> bool:
     return (
         answer.code in SUCCESS_CODES
-        and _code(answer) is None
+        and code_of(answer) is None
         and word_of(answer.status) not in {"error", "failed"}
     )
 
@@ -456,24 +456,13 @@ def _missing(answer: Envelope) -> bool:
 
     A 404 of another server has no `status` and says nothing.
     """
-    code = _code(answer)
+    code = code_of(answer)
     return code == NOT_FOUND or (code is None and answer.code == 404 and answer.has_status)
 
 
 def _is_empty_list(answer: Envelope) -> bool:
     """A list with other payments may be one whose filter has no effect: it says nothing."""
     return answer.code == 200 and isinstance(answer.data, dict) and answer.data.get("items") == []
-
-
-def _facts_of_error(answer: Envelope) -> dict[str, Any]:
-    """What support asks for. No words of the answer."""
-    details = answer.error.get("details") if isinstance(answer.error, dict) else None
-    request_id = text_of(details.get("request_id")) if isinstance(details, dict) else None
-    return {
-        "http_status": answer.code,
-        "error_code": scrub(_code(answer) or "", 40),
-        "request_id": scrub(request_id or "", 80),
-    }
 
 
 def _refused(call: str, answer: Envelope) -> ProviderError:
@@ -484,8 +473,8 @@ def _refused(call: str, answer: Envelope) -> ProviderError:
         if name != "request_id"
     }
     words = complaints or answer.message
-    log_refusal(call, words, **_facts_of_error(answer))
-    code = _code(answer)
+    log_refusal(call, words, **facts_of_error(answer))
+    code = code_of(answer)
     if code in REFUSED or (code not in NOT_FINAL and answer.code in REFUSED_CODES):
         return ProviderRejected("refused", provider_message=words)
     uncertain = answer.code < 400 or answer.code == 409 or code in NOT_FINAL

@@ -19,7 +19,7 @@ from hypothesis.strategies import integers
 from requests import PreparedRequest
 
 from payments.chapa import v2
-from payments.chapa.calls import IDLE_SECONDS
+from payments.chapa.calls import IDLE_SECONDS, word_of
 from payments.chapa.v2 import MIN_AMOUNT, ChapaV2, from_wire, to_wire
 from payments.domain.answers import Page, Said, Transaction, Verification
 from payments.domain.money import MAX_AMOUNT, format_amount, parse_amount
@@ -286,6 +286,21 @@ def test_complaints_reach_the_client_and_the_request_id_the_log(
     line = json.loads(log.getvalue())
     assert (line["request_id"], line["error_code"]) == ("req-1", "INVALID_VALUE")
     assert line["fields"] == ["amount"]
+
+
+@pytest.mark.parametrize("call", ["open", "verify", "refund", "verify_refund"])
+def test_request_id_of_a_failure_is_logged(
+    net: NetV2, api: ApiV2, log: io.StringIO, call: str
+) -> None:
+    body = error("PROCESSING_FAILED", "Failed", {"request_id": "req-1"})
+    for method in ("GET", "POST"):
+        net.add(method, re.compile(re.escape(URL)), status=500, json=body)
+    api.outcome(call)
+
+    line = json.loads(log.getvalue().splitlines()[0])
+    assert line["message"] == f"{call} failed"
+    assert (line["http_status"], line["error_code"]) == (500, "PROCESSING_FAILED")
+    assert line["request_id"] == "req-1"
 
 
 @pytest.mark.parametrize("name", ["phone_number", "customer.phone_number"])
@@ -653,6 +668,16 @@ def test_refund_is_asked_about_by_ours_too(net: NetV2, api: ApiV2, code: int) ->
     net.says(BY_OUR_REFUND, 200, refunded())
     assert api.ask("verify_refund") is Said.REFUNDED
     assert net.asked == [BY_RFND, BY_OUR_REFUND]
+
+
+@pytest.mark.parametrize("word", ["on hold", None, 1])
+def test_unknown_status_of_a_refund_is_counted_and_logged(
+    net: NetV2, api: ApiV2, counted: dict[str, Any], log: io.StringIO, word: object
+) -> None:
+    net.says(BY_RFND, 200, refunded(word))
+    assert api.ask("verify_refund") is Said.UNKNOWN
+    assert set(counted) == {"UnknownProviderStatus"}
+    assert json.loads(log.getvalue())["word"] == word_of(word)
 
 
 def test_refund_that_cannot_be_asked_about_is_unknown(net: NetV2, api: ApiV2) -> None:
