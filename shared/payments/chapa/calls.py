@@ -93,6 +93,8 @@ class Calls:
     """By the beginning of a path. Other addresses are called once."""
     headers: ClassVar[Mapping[str, str]] = {"Accept": "application/json"}
     """Of each request."""
+    names_fields: ClassVar[bool]
+    """Whether a refusal names the field that is wrong. If not, it may be one of the customer's."""
 
     def __init__(
         self,
@@ -121,7 +123,8 @@ class Calls:
         return self._secrets.current().mode
 
     def open(self, order: Order, payment: Payment, time_left: float) -> Opened:
-        """Open a checkout. Sent once; once more only without the customer fields Chapa refused.
+        """Open a checkout. Sent once; once more only without the customer fields Chapa refused, or
+        without all of them if Chapa may have refused one of them.
 
         Raises ProviderRejected, ProviderFailed, ProviderTimeout or ProviderUnavailable.
         """
@@ -130,7 +133,10 @@ class Calls:
             return self._open(order, payment, order.customer, time_left)
         except ProviderRejected as error:
             complaints = error.members["provider_message"]
-            refused = set(complaints) if isinstance(complaints, dict) else set()
+            if isinstance(complaints, dict):
+                refused = set(complaints)
+            else:
+                refused = set() if self.names_fields else set(order.customer)
             if not refused or not refused <= order.customer.keys() & CUSTOMER_FIELDS:
                 raise
         logger.warning("opened without what Chapa refused", fields=sorted(refused))

@@ -65,6 +65,7 @@ class ChapaV1(Calls):
 
     version = V1
     can_cancel = True
+    names_fields = True
     retries: ClassVar = {
         "/transaction/verify/": QUESTIONS,
         "/transactions?": QUESTIONS,

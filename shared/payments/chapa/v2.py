@@ -112,6 +112,7 @@ class ChapaV2(Calls):
 
     version = V2
     can_cancel = False
+    names_fields = False
     # The docs ask for the content type even where there is no content.
     headers: ClassVar = {**Calls.headers, "Content-Type": "application/json"}
     retries: ClassVar = {
@@ -466,10 +467,13 @@ def _is_empty_list(answer: Envelope) -> bool:
 
 
 def _refused(call: str, answer: Envelope) -> ProviderError:
+    """In the docs the details are null; in fixtures they, or the message, name fields."""
     details = answer.error.get("details") if isinstance(answer.error, dict) else None
     complaints = {
         name.removeprefix("customer."): said
-        for name, said in (details if isinstance(details, dict) else {}).items()
+        for named in (answer.message, details)
+        if isinstance(named, dict)
+        for name, said in named.items()
         if name != "request_id"
     }
     words = complaints or answer.message

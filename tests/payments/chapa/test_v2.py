@@ -315,6 +315,29 @@ def test_customer_field_refused_by_name_is_dropped_once(net: NetV2, api: ApiV2, 
     assert first != second
 
 
+@pytest.mark.parametrize("details", [None, {}, {"request_id": "req-1"}])
+def test_refusal_that_names_no_field_drops_the_customer_once(
+    net: NetV2, api: ApiV2, details: object
+) -> None:
+    """Chapa may refuse the plus sign of a number without a word about the number."""
+    net.says("/payments/hosted", 400, error("INVALID_FORMAT", "Invalid", details), "POST")
+    net.says("/payments/hosted", 200, OPENED, "POST")
+    api.customer = {"phone_number": "0911234567", "first_name": "Abebe"}
+
+    assert api.ask("open") == PAGE
+    assert net.bodies[1] == BODY
+
+
+@pytest.mark.parametrize("customer", [{}, {"first_name": "Abebe"}])
+def test_refusal_that_has_nothing_to_do_with_the_customer_is_final(
+    net: NetV2, api: ApiV2, customer: dict[str, str]
+) -> None:
+    net.says("/payments/hosted", 400, error("INVALID_VALUE", "Invalid currency"), "POST")
+    api.customer = customer
+    assert api.outcome("open") == REFUSED
+    assert len(net.calls) == 1 + bool(customer)
+
+
 def test_same_request_has_the_same_idempotency_key(net: NetV2, api: ApiV2) -> None:
     net.says("/payments/hosted", 200, OPENED, "POST")
     net.says("/refunds", 200, details(), "POST")

@@ -53,6 +53,17 @@ def test_v2_finds_a_partial_refund_by_our_reference_after_its_id_was_lost(shop: 
     assert len(shop.simulator.refunds) == 1
 
 
+@pytest.mark.parametrize("phone", ["without_plus", "refused"])
+@pytest.mark.parametrize("said", [{}, {"error_details": "fields"}, {"error_message": "object"}])
+def test_number_that_v2_refuses_does_not_make_an_order_unpayable(
+    shop: Shop, phone: str, said: dict[str, str]
+) -> None:
+    change_keys(shop, V2, V1)
+    shop.control.switch_v2(phone=phone, **said)
+    order = shop.order(customer={"phone_number": "0911223344", "first_name": "Abebe"})
+    assert shop.pay(order.body["order_id"]).status == 201
+
+
 def test_payment_is_closed_by_the_version_that_opened_it(shop: Shop) -> None:
     order_id, tx_ref = shop.begun()
     change_keys(shop, V2, V1)
