@@ -400,9 +400,7 @@ def from_wire(value: object) -> int | None:
 
     None for a decimal, even a whole one: it would mean that the unit is not the one we think.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    text = str(value).strip()
+    text = str(value).strip() if isinstance(value, str | int) else ""
     if not re.fullmatch(r"\d{1,12}", text, re.ASCII):
         return None
     minor, rest = divmod(int(text), UNITS_PER_MINOR)

@@ -237,7 +237,9 @@ ERRORS: dict[str, tuple[int, Any, object]] = {
     "code before HTTP": (403, error("INVALID_VALUE"), REFUSED),
     "message as object": (400, error(None, {"amount": ["too small"]}), REFUSED),
     "message only": (400, {"status": "error", "message": "no"}, REFUSED),
+    "422 without a code": (422, error(None), REFUSED),
     "200 that is an error": (200, error("INVALID_VALUE"), REFUSED),
+    "200 with a code": (200, OPENED | {"error": {"code": "INVALID_VALUE"}}, REFUSED),
     "used before, 400": (400, error("INVALID_STATE", USED), UNCERTAIN),
     "used before, 409": (409, error("INVALID_STATE", USED), UNCERTAIN),
     "words are not read": (400, error("INVALID_VALUE", USED), REFUSED),
@@ -844,6 +846,7 @@ EARLIER = [ITEM | {"created_at": f"2026-11-22T08:5{minute}:00Z"} for minute in (
         ("payments cursor x", [ITEM], {"next_cursor": "y"}, "payments cursor y"),
         ("payments page 2", [ITEM], {"has_more": True}, "payments page 3"),
         ("payments page 2", [ITEM], {"page": 2, "total": 60}, "payments page 3"),
+        (None, [ITEM], {"next_cursor": None, "has_more": True}, "payments page 2"),
         # The end of the payments is the beginning of the refunds.
         (None, [ITEM], {"next_cursor": None, "has_more": False}, REFUNDS),
         (None, [ITEM], {"next_cursor": None}, REFUNDS),
@@ -884,7 +887,9 @@ def test_account_without_a_list_of_refunds_has_an_empty_one(net: NetV2, api: Api
     assert api.client.transactions(AT, AT, REFUNDS, PLENTY) == Page((), None)
 
 
-@pytest.mark.parametrize(("code", "answer"), [(400, error("INVALID_VALUE")), (200, details())])
+@pytest.mark.parametrize(
+    ("code", "answer"), [(400, error("INVALID_VALUE")), (404, MISSING), (200, details())]
+)
 def test_answer_without_a_list_is_an_error(net: NetV2, api: ApiV2, code: int, answer: Any) -> None:
     net.says("/payments", code, answer)
     with pytest.raises(ProviderError, match="without a list"):
