@@ -25,6 +25,7 @@ from moto import mock_aws
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from payments.aws import items
+from payments.chapa.keys import V1
 from payments.telemetry import logger
 from tests.journeys.stacks import stack_of
 from tests.shop import Shop
@@ -54,13 +55,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByStack:
 
 
 @pytest.fixture
-def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
+def provider() -> str:
+    """The version of Chapa's API that opens payments of `shop`."""
+    return V1.provider
+
+
+@pytest.fixture
+def shop(request: pytest.FixtureRequest, provider: str) -> Iterator[Shop]:
     """A shop in this process. After the test its data must violate no invariant.
 
     The due index has one shard, not eight: the other seven queries of each sweep find nothing.
     """
     with mock_aws(), patch.object(items, "DUE_SHARDS", 1):
-        shop = Shop()
+        shop = Shop(provider)
         yield shop
         if not request.node.get_closest_marker("corrupts"):
             assert shop.audit() == []

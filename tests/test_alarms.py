@@ -16,7 +16,7 @@ from payments.errors import TABLE
 from payments.telemetry import metric_of, metrics
 from payments.usecases import refund as refunds
 from tests.alarms import NAMESPACE, Datapoint, alarms, datapoints, in_alarm
-from tests.shop import API_KEYS, PROVIDERS, Shop
+from tests.shop import API_KEYS, Shop
 from tests.template import ROOT, resources
 
 DAY = 86_400
@@ -148,7 +148,7 @@ def provider_down(w: Watched) -> None:
 
 def provider_key_missing(w: Watched) -> None:
     _, tx_ref = w.shop.begun()
-    w.shop.set_secret(api_key=API_KEYS[PROVIDERS[1]], api_key_other="")
+    w.shop.set_secret(api_key=API_KEYS["chapa-v2"], api_key_other="")
     w.shop.configure()
     w.shop.notify(tx_ref)
 

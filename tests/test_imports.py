@@ -141,6 +141,13 @@ def test_function_imports_no_table_no_chapa_and_only_packages_available_on_lambd
         assert not own(path) & {"chapa.v1", "chapa.v2", "aws.table", "aws.repository"}, name
 
 
+def test_versions_of_chapas_api_are_known_in_one_place_outside_of_chapa() -> None:
+    versions = {"chapa.v1", "chapa.v2"}
+    assert {name for name in NEEDS if NEEDS[name] & versions} == {"usecases.backend"}
+    known = {"chapa.v1", "chapa.v2", "chapa.calls", "aws.secrets"}
+    assert {name for name in NEEDS if "chapa.keys" in NEEDS[name]} == known
+
+
 def test_deployed_code_imports_no_other_folder_of_ours() -> None:
     for path in (*MODULES.values(), *FUNCTIONS.values()):
         # The empty name is a relative import.

@@ -21,7 +21,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def _national(number: str) -> str:
-    """Chapa's documented form: ten digits from 09 or 07. Its webhooks have 2519…"""
+    """The form that is stored: ten digits from 09 or 07. Each provider's client writes its own."""
     return "0" + number[-9:]
 
 

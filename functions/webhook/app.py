@@ -44,7 +44,7 @@ def handler(event: http.Event, context: LambdaContext) -> dict[str, Any]:
     bounded = backend.within(context)
     if event["requestContext"]["http"]["method"] == "GET":
         query = event.get("queryStringParameters") or {}
-        given = filter(None, map(query.get, ("trx_ref", "tx_ref", "merchant_reference")))
+        given = filter(None, map(query.get, notification.REFERENCES))
         _callback(bounded, next(given, ""))
         return http.respond(202, {"outcome": "noted"})
 

@@ -128,7 +128,7 @@ def initialize(simulator: Simulator, sent: ApiRequest) -> Body:
     if currency not in CURRENCIES:
         raise RefusedError(400, "INVALID_VALUE", "Invalid currency", "currency")
     check_reference(fields.get("merchant_reference"), settings.switches_v2)
-    check_others(fields)
+    check_others(fields, settings.switches_v2)
     buyer, custom = fields.get("customer", {}), fields.get("customization", {})
     payment = {
         "tx_ref": fields.get("merchant_reference"),
@@ -192,7 +192,10 @@ def check_reference(value: object, switches: SwitchesV2) -> None:
             raise RefusedError(400, "INVALID_VALUE", "Invalid merchant reference", name)
 
 
-def check_others(fields: Body) -> None:
+PHONES = {"any": r"(\+?251|0)[79]\d{8}", "without_plus": r"251[79]\d{8}", "refused": "(?!)"}
+
+
+def check_others(fields: Body, switches: SwitchesV2) -> None:
     for name in ("customer", "meta", "customization"):
         if not isinstance(fields.get(name, {}), dict):
             raise RefusedError(400, "INVALID_FORMAT", f"{name} must be an object", name)
@@ -200,7 +203,7 @@ def check_others(fields: Body) -> None:
         if name in fields and not url_is_good(fields[name]):
             raise RefusedError(400, "INVALID_FORMAT", f"Invalid {name}", name)
     phone = fields.get("customer", {}).get("phone_number")
-    if phone and not re.fullmatch(r"(\+?251|0)[79]\d{8}", str(phone)):
+    if phone and not re.fullmatch(PHONES[switches.phone], str(phone)):
         raise RefusedError(400, "INVALID_FORMAT", "Invalid phone number", "customer.phone_number")
 
 
@@ -258,10 +261,11 @@ def verify(simulator: Simulator, sent: ApiRequest) -> Body:
 
 
 def details(payment: Payment, word: str | None, switches: SwitchesV2) -> Body:
+    fee = payment.charge if switches.verify_amount == "less_fee" else 0
     data: Body = {
         "chapa_reference": payment.reference,
         "merchant_reference": payment.tx_ref,
-        "amount": written(payment.amount, switches.verify_amounts),
+        "amount": written(payment.amount - fee, switches.verify_amounts),
         "currency": payment.currency,
         "status": word.upper() if word and switches.status_case == "upper" else word,
         "payment_method": payment.method,

@@ -17,6 +17,7 @@ from payments.chapa import signature
 from payments.domain.states import OrderStatus, PaymentStatus
 from payments.web import http
 from sandbox.client import Response
+from tests.depth import depth
 from tests.forgeries import (
     HEADERS_OF_BODIES,
     KEYS,
@@ -31,10 +32,15 @@ from tests.forgeries import (
     notification,
     notification_v2,
 )
-from tests.shop import API_KEY, WEBHOOK_SECRET, Shop, http_event
+from tests.shop import API_KEYS, PROVIDERS, WEBHOOK_SECRET, Shop, http_event
 
 TEXT = {"application/json", "application/xml", "application/javascript"}
 """API Gateway passes bodies of these types and of text/* on as text, all others in base64."""
+
+
+@pytest.fixture(params=depth(PROVIDERS[:1], PROVIDERS))
+def provider(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def arrive(shop: Shop, sent: Sent, function: str = "webhook", user: str | None = None) -> Response:
@@ -94,7 +100,7 @@ def quiet(log: StringIO, *also: str) -> bool:
     log.seek(0)
     levels = {json.loads(line)["level"] for line in lines.splitlines()}
     return levels <= {"INFO", "WARNING"} and not any(
-        word in lines for word in (*PRIVATE, API_KEY, WEBHOOK_SECRET, "Traceback", *also)
+        word in lines for word in (*PRIVATE, *API_KEYS.values(), WEBHOOK_SECRET, "Traceback", *also)
     )
 
 
@@ -110,7 +116,7 @@ def test_forged_webhook_costs_one_hmac_and_nothing_else(
     shop.control.pay(tx_ref, webhook=False)
     before, costs = shop.dump(), Costs(shop, monkeypatch)
     quiet(log)
-    for name, sent in forgeries(tx_ref, WEBHOOK_SECRET, API_KEY, write).items():
+    for name, sent in forgeries(tx_ref, WEBHOOK_SECRET, API_KEYS[shop.provider], write).items():
         with subtests.test(name):
             with costs.counted() as done:
                 response = arrive(shop, sent)

@@ -1,19 +1,12 @@
-"""`./operate provider-check`: v1 on the simulator, v2 on recorded answers."""
+"""`./operate provider-check` on the simulator."""
 
-import json
-import re
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from requests import PreparedRequest
 
-from operators.provider_check import provider_check
+from operators.provider_check import Account, _check_rows, provider_check
+from payments.chapa.calls import Calls
 from payments.errors import InvalidRequest
-from payments.usecases.backend import Backend
-from tests.payments.chapa.builders import Net
-from tests.payments.chapa.test_v2 import ITEM, MISSING, OPENED, URL, ApiV2, error, listed
 from tests.shop import API_KEYS, Shop
 
 V1, V2 = API_KEYS["chapa-v1"], API_KEYS["chapa-v2"]
@@ -38,6 +31,7 @@ def test_v1_account_that_answers_as_assumed(only_v1: Shop, unpaid: str) -> None:
     assert {row["provider"] for row in rows} == {"chapa-v1"}
     assert [row["check"] for row in rows] == [
         "open, reference of 20",
+        "host of the page",
         "verify before payment",
         "same reference again",
         "open, reference of 21",
@@ -69,75 +63,87 @@ def test_live_key_is_refused_before_any_call(shop: Shop, key: str) -> None:
     assert not shop.simulator.journal.entries()
 
 
-def account(client: object) -> Backend:
-    """As much of a backend as the check uses."""
-    secret = SimpleNamespace(mode="test", api_keys={"chapa-v2": "x"})
-    secrets = SimpleNamespace(current=lambda: secret)
-    return cast("Backend", SimpleNamespace(secrets=secrets, providers={"chapa-v2": client}))
-
-
-class V2Account:
-    """Answers as the product assumes, but for `answers` by check."""
-
-    def __init__(self) -> None:
-        self.opened: set[str] = set()
-        self.longest = 20
-        self.page = OPENED
-        self.row = ITEM
-
-    def __call__(self, request: PreparedRequest) -> tuple[int, dict[str, str], str]:
-        code, body = self.answer(str(request.url), json.loads(request.body or "null"))
-        return code, {}, json.dumps(body)
-
-    def answer(self, url: str, body: Any) -> tuple[int, Any]:
-        if body is not None:
-            return self.open(body)
-        if "?" in url:
-            return 200, listed(self.row)
-        reference = url.split("/")[-2]
-        if reference not in {*self.opened, "TESTI89728391f"}:
-            return 404, MISSING
-        [ours] = [one for one in self.opened if reference in {one, "TESTI89728391f"}]
-        return 200, {"status": "success", "data": {"status": "PENDING", "merchant_reference": ours}}
-
-    def open(self, body: Any) -> tuple[int, Any]:
-        reference = body["merchant_reference"]
-        if len(reference) > self.longest:
-            return 500, error("PROCESSING_FAILED", "Failed to initialize payment")
-        if reference in self.opened:
-            return 400, error("INVALID_STATE", "Merchant reference has been used before")
-        if not isinstance(body["amount"], int) or body["amount"] < 100:
-            return 400, error("INVALID_VALUE")
-        self.opened = self.opened or {reference}
-        return 200, self.page
-
-
 @pytest.fixture
-def v2_account() -> Iterator[V2Account]:
-    answers = V2Account()
-    with Net(assert_all_requests_are_fired=False) as net:
-        net.add_callback("POST", f"{URL}/payments/hosted", answers)
-        net.add_callback("GET", re.compile(re.escape(URL)), answers)
-        yield answers
+def only_v2(shop: Shop) -> Shop:
+    shop.set_secret(api_key=V2, api_key_other="")
+    shop.configure()
+    return shop
 
 
-def test_v2_account_that_answers_as_assumed(v2_account: V2Account) -> None:
-    rows = provider_check(account(ApiV2().client))
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"status_case": "upper"},
+        {"create_answer": "chapa_reference", "checkout_path": "payment"},
+        {"duplicate_reference": "409", "validation_code": "422", "error_message": "object"},
+        {"list_by_reference": "always", "verify_mode": "present"},
+    ],
+)
+def test_v2_account_that_answers_as_assumed(only_v2: Shop, switches: Any) -> None:
+    only_v2.control.switch_v2(**switches)
+    rows = provider_check(only_v2.backend)
     assert not_as_assumed(rows) == []
-    assert {"verify by Chapa's reference", "verify by ours", "cancel", "open, amount 99"} <= {
-        row["check"] for row in rows
-    }
-    fields = next(row["answer"] for row in rows if row["check"] == "answer of open")
-    assert fields == "checkout_url, created_at, expires_at"
+    assert [row["check"] for row in rows if row["check"] != "row of the list"] == [
+        "open, reference of 20",
+        "host of the page",
+        "answer of open",
+        "life of the page",
+        "verify by Chapa's reference",
+        "verify by ours",
+        "list by ours",
+        "same reference again",
+        "open, with a phone number",
+        "open, reference of 21",
+        "open, reference of 45",
+        "open, amount 100",
+        "open, amount 99",
+        "open, amount 105.5",
+        "verify unknown",
+        "cancel",
+        "list of payments",
+        "list of refunds",
+    ]
 
 
-def test_list_without_what_a_comparison_needs_is_shown(v2_account: V2Account) -> None:
-    v2_account.row = {name: value for name, value in ITEM.items() if name != "created_at"}
-    assert not_as_assumed(provider_check(account(ApiV2().client))) == ["row of the list"]
+BY_THEIRS, BY_OURS = "verify by Chapa's reference", "verify by ours"
 
 
-def test_v2_account_that_takes_longer_references_is_shown(v2_account: V2Account) -> None:
-    v2_account.longest = 21
-    v2_account.page = OPENED | {"data": {"checkout_url": "https://x/TESTI89728391f"}}
-    rows = provider_check(account(ApiV2().client))
-    assert not_as_assumed(rows) == ["answer of open", "open, reference of 21"]
+@pytest.mark.parametrize(
+    ("switches", "checks"),
+    [
+        ({"long_reference": "accepted"}, ["open, reference of 21", "open, reference of 45"]),
+        ({"expires_at": "absent"}, ["answer of open"]),
+        ({"verify_by": "chapa_reference"}, [BY_OURS]),
+        ({"verify_by": "merchant_reference"}, [BY_THEIRS]),
+        ({"verify_mode": "wrong"}, [BY_THEIRS, BY_OURS]),
+        ({"verify_reference": "empty_while_pending"}, [BY_THEIRS, BY_OURS]),
+        ({"verify_unpaid": "404"}, [BY_THEIRS, BY_OURS]),
+        ({"verify_unknown": "400"}, ["verify unknown"]),
+        ({"idempotency_key": "replayed"}, ["same reference again"]),
+        ({"smallest_amount": "refused"}, ["open, amount 100"]),
+        ({"amount_type": "any"}, ["open, amount 105.5"]),
+        ({"refund_list": "absent"}, ["list of refunds"]),
+    ],
+)
+def test_v2_account_that_answers_otherwise_is_shown(
+    only_v2: Shop, switches: Any, checks: list[str]
+) -> None:
+    only_v2.control.switch_v2(**switches)
+    assert not_as_assumed(provider_check(only_v2.backend)) == checks
+
+
+@pytest.mark.parametrize("key", [V1, V2])
+def test_page_on_an_unknown_host_or_with_another_life_is_shown(shop: Shop, key: str) -> None:
+    shop.set_secret(api_key=key, api_key_other="")
+    shop.configure(checkout_hosts="checkout.chapa.co", link_seconds="1800")
+    life = ["life of the page"] if key == V2 else []
+    assert not_as_assumed(provider_check(shop.backend)) == ["host of the page", *life]
+
+
+def test_list_without_what_a_comparison_needs_is_shown(only_v2: Shop) -> None:
+    account = Account(
+        cast("Calls", only_v2.backend.providers["chapa-v2"]), only_v2.backend.settings
+    )
+    _check_rows(account, [{"amount": 1}], {"amount", "created_at"})
+    assert not_as_assumed(account.rows) == ["row of the list"]

@@ -7,6 +7,7 @@ alone has several meanings (developer.chapa.co/integrations/responses).
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -90,6 +91,10 @@ class Calls:
     version: ClassVar[Version]
     retries: ClassVar[Mapping[str, Retry]]
     """By the beginning of a path. Other addresses are called once."""
+    headers: ClassVar[Mapping[str, str]] = {"Accept": "application/json"}
+    """Of each request."""
+    names_fields: ClassVar[bool]
+    """Whether a refusal names the field that is wrong. If not, it may be one of the customer's."""
 
     def __init__(
         self,
@@ -103,7 +108,7 @@ class Calls:
         self._acted_at = clock()
         self.url = url_of(self.version, settings.chapa_urls)
         self.session = requests.Session()
-        self.session.headers.update({"Accept": "application/json"})
+        self.session.headers.update(self.headers)
         self.session.trust_env = False  # A proxy or .netrc of the machine is not ours to use.
         self.session.mount(self.url, BoundedAdapter())
         for path, retry in self.retries.items():
@@ -118,7 +123,8 @@ class Calls:
         return self._secrets.current().mode
 
     def open(self, order: Order, payment: Payment, time_left: float) -> Opened:
-        """Open a checkout. Sent once; once more only without the customer fields Chapa refused.
+        """Open a checkout. Sent once; once more only without the customer fields Chapa refused, or
+        without all of them if Chapa may have refused one of them.
 
         Raises ProviderRejected, ProviderFailed, ProviderTimeout or ProviderUnavailable.
         """
@@ -127,7 +133,10 @@ class Calls:
             return self._open(order, payment, order.customer, time_left)
         except ProviderRejected as error:
             complaints = error.members["provider_message"]
-            refused = set(complaints) if isinstance(complaints, dict) else set()
+            if isinstance(complaints, dict):
+                refused = set(complaints)
+            else:
+                refused = set() if self.names_fields else set(order.customer)
             if not refused or not refused <= order.customer.keys() & CUSTOMER_FIELDS:
                 raise
         logger.warning("opened without what Chapa refused", fields=sorted(refused))
@@ -200,6 +209,10 @@ class Calls:
         if code == 429:
             raise ProviderUnavailable("HTTP 429: too many requests", may_have_acted=False)
         if code >= 500:
+            with suppress(ProviderError):  # Not every failure has an envelope.
+                answer = read_envelope(code, body)
+                if answer.error:
+                    logger.warning(f"{call} failed", **facts_of_error(answer))
             raise ProviderFailed(f"HTTP {code}")
         return code, body
 
@@ -311,6 +324,12 @@ def is_past(rows: Iterable[Transaction], since: int) -> bool:
     return falling and times[-1] >= 0 and times[0] < since
 
 
+def unknown_status(call: str, word: str, **about: Any) -> None:
+    """A word that no table has: somebody must find out what it means."""
+    logger.warning(f"unknown status in {call}", word=scrub(word, 40), **about)
+    count("UnknownProviderStatus")
+
+
 def log_refusal(call: str, words: object, **facts: Any) -> None:
     logger.warning(
         f"{call} refused",
@@ -318,6 +337,21 @@ def log_refusal(call: str, words: object, **facts: Any) -> None:
         fields=sorted(map(scrub, words)) if isinstance(words, dict) else [],
         **facts,
     )
+
+
+def code_of(answer: Envelope) -> str | None:
+    return text_of(answer.error.get("code")) if isinstance(answer.error, dict) else None
+
+
+def facts_of_error(answer: Envelope) -> dict[str, Any]:
+    """What support asks for. No words of the answer."""
+    details = answer.error.get("details") if isinstance(answer.error, dict) else None
+    request_id = text_of(details.get("request_id")) if isinstance(details, dict) else None
+    return {
+        "http_status": answer.code,
+        "error_code": scrub(code_of(answer) or "", 40),
+        "request_id": scrub(request_id or "", 80),
+    }
 
 
 def in_path(reference: str) -> str:

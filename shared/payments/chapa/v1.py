@@ -20,6 +20,7 @@ from payments.chapa.calls import (
     moment_of,
     read_envelope,
     text_of,
+    unknown_status,
     word_of,
 )
 from payments.chapa.keys import V1
@@ -29,7 +30,7 @@ from payments.domain.ids import refund_reference
 from payments.domain.money import format_amount, parse_amount
 from payments.domain.records import Order, Payment, Refund
 from payments.errors import ProviderError, ProviderFailed, ProviderRejected
-from payments.telemetry import count, logger, scrub
+from payments.telemetry import logger
 
 REFUSED_CODES = SUCCESS_CODES | {400, 422}
 """One client reports refusals that are 200 with the status `failed`."""
@@ -64,6 +65,7 @@ class ChapaV1(Calls):
 
     version = V1
     can_cancel = True
+    names_fields = True
     retries: ClassVar = {
         "/transaction/verify/": QUESTIONS,
         "/transactions?": QUESTIONS,
@@ -112,8 +114,7 @@ class ChapaV1(Calls):
         word = word_of(data.get("status"))
         said = SAID.get(word)
         if said is None:
-            logger.warning("unknown status in verify", tx_ref=tx_ref, word=scrub(word, 40))
-            count("UnknownProviderStatus")
+            unknown_status("verify", word, tx_ref=tx_ref)
             return Verification(Said.UNKNOWN)
         currency, mode = text_of(data.get("currency")), text_of(data.get("mode"))
         verification = Verification(
@@ -181,10 +182,13 @@ class ChapaV1(Calls):
             return Said.UNKNOWN
         if answer.code in SUCCESS_CODES and isinstance(answer.data, dict):
             data = answer.data
-            said = REFUND_SAID.get(word_of(data.get("status")))
+            said = REFUND_SAID.get(word := word_of(data.get("status")))
             ours = text_of(data.get("merchant_reference")) in {None, reference}
-            if said and ours and parse_amount(data.get("amount")) in {None, refund.amount}:
-                return said
+            fits = ours and parse_amount(data.get("amount")) in {None, refund.amount}
+            if fits and said is None:
+                unknown_status("verify_refund", word, refund_id=refund.refund_id)
+            if fits:
+                return said or Said.UNKNOWN
         logger.warning(
             "unexpected refund response", refund_id=refund.refund_id, http_status=answer.code
         )

@@ -19,9 +19,9 @@ def format_amount(minor: int) -> str:
 
 
 def parse_amount(value: object) -> int | None:
-    """A provider's amount as minor units; None when it is not a plain amount of whole minor units.
+    """`"1500.50"` → `150050`; None when it is not a plain amount of whole minor units.
 
-    Chapa has been seen to send numbers, `"100.00"` and `"10,000.00"` for the same field.
+    Numbers, and commas between thousands, are read, too: v1 of Chapa's API and people write them.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         return None

@@ -13,7 +13,7 @@ import pytest
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidHeader, SSLError
 
-from payments.chapa.calls import IDLE_SECONDS, READ_RETRIES
+from payments.chapa.calls import IDLE_SECONDS, READ_RETRIES, word_of
 from payments.domain.answers import Page, Said, Transaction, Verification
 from payments.errors import ProviderError, ProviderFailed, ProviderRejected, ProviderTimeout
 from tests.environment import SETTINGS
@@ -283,6 +283,17 @@ def test_unknown_status_is_counted_and_means_nothing(
     assert api.ask("verify") == UNKNOWN
     assert set(counted) == {"UnknownProviderStatus"}
     assert json.loads(log.getvalue())["word"] == word or not isinstance(word, str)
+
+
+@pytest.mark.parametrize("word", ["success", "on hold", None])
+def test_unknown_status_of_a_refund_is_counted_and_logged(
+    net: Net, api: Api, log: io.StringIO, counted: dict[str, Any], word: object
+) -> None:
+    net.answer("verify_refund", 200, refunded(word))
+
+    assert api.ask("verify_refund") is Said.UNKNOWN
+    assert set(counted) == {"UnknownProviderStatus"}
+    assert json.loads(log.getvalue())["word"] == word_of(word)
 
 
 UNREADABLE: list[tuple[str, object]] = [

@@ -19,7 +19,7 @@ from hypothesis.strategies import integers
 from requests import PreparedRequest
 
 from payments.chapa import v2
-from payments.chapa.calls import IDLE_SECONDS
+from payments.chapa.calls import IDLE_SECONDS, word_of
 from payments.chapa.v2 import MIN_AMOUNT, ChapaV2, from_wire, to_wire
 from payments.domain.answers import Page, Said, Transaction, Verification
 from payments.domain.money import MAX_AMOUNT, format_amount, parse_amount
@@ -237,7 +237,9 @@ ERRORS: dict[str, tuple[int, Any, object]] = {
     "code before HTTP": (403, error("INVALID_VALUE"), REFUSED),
     "message as object": (400, error(None, {"amount": ["too small"]}), REFUSED),
     "message only": (400, {"status": "error", "message": "no"}, REFUSED),
+    "422 without a code": (422, error(None), REFUSED),
     "200 that is an error": (200, error("INVALID_VALUE"), REFUSED),
+    "200 with a code": (200, OPENED | {"error": {"code": "INVALID_VALUE"}}, REFUSED),
     "used before, 400": (400, error("INVALID_STATE", USED), UNCERTAIN),
     "used before, 409": (409, error("INVALID_STATE", USED), UNCERTAIN),
     "words are not read": (400, error("INVALID_VALUE", USED), REFUSED),
@@ -288,6 +290,21 @@ def test_complaints_reach_the_client_and_the_request_id_the_log(
     assert line["fields"] == ["amount"]
 
 
+@pytest.mark.parametrize("call", ["open", "verify", "refund", "verify_refund"])
+def test_request_id_of_a_failure_is_logged(
+    net: NetV2, api: ApiV2, log: io.StringIO, call: str
+) -> None:
+    body = error("PROCESSING_FAILED", "Failed", {"request_id": "req-1"})
+    for method in ("GET", "POST"):
+        net.add(method, re.compile(re.escape(URL)), status=500, json=body)
+    api.outcome(call)
+
+    line = json.loads(log.getvalue().splitlines()[0])
+    assert line["message"] == f"{call} failed"
+    assert (line["http_status"], line["error_code"]) == (500, "PROCESSING_FAILED")
+    assert line["request_id"] == "req-1"
+
+
 @pytest.mark.parametrize("name", ["phone_number", "customer.phone_number"])
 def test_customer_field_refused_by_name_is_dropped_once(net: NetV2, api: ApiV2, name: str) -> None:
     net.says("/payments/hosted", 400, error("INVALID_FORMAT", "", {name: ["wrong"]}), "POST")
@@ -298,6 +315,29 @@ def test_customer_field_refused_by_name_is_dropped_once(net: NetV2, api: ApiV2, 
     assert net.bodies[1] == BODY | {"customer": {"first_name": "Abebe"}}
     first, second = (request.headers["Idempotency-Key"] for request in net.sent)
     assert first != second
+
+
+@pytest.mark.parametrize("details", [None, {}, {"request_id": "req-1"}])
+def test_refusal_that_names_no_field_drops_the_customer_once(
+    net: NetV2, api: ApiV2, details: object
+) -> None:
+    """Chapa may refuse the plus sign of a number without a word about the number."""
+    net.says("/payments/hosted", 400, error("INVALID_FORMAT", "Invalid", details), "POST")
+    net.says("/payments/hosted", 200, OPENED, "POST")
+    api.customer = {"phone_number": "0911234567", "first_name": "Abebe"}
+
+    assert api.ask("open") == PAGE
+    assert net.bodies[1] == BODY
+
+
+@pytest.mark.parametrize("customer", [{}, {"first_name": "Abebe"}])
+def test_refusal_that_has_nothing_to_do_with_the_customer_is_final(
+    net: NetV2, api: ApiV2, customer: dict[str, str]
+) -> None:
+    net.says("/payments/hosted", 400, error("INVALID_VALUE", "Invalid currency"), "POST")
+    api.customer = customer
+    assert api.outcome("open") == REFUSED
+    assert len(net.calls) == 1 + bool(customer)
 
 
 def test_same_request_has_the_same_idempotency_key(net: NetV2, api: ApiV2) -> None:
@@ -445,6 +485,15 @@ def test_verify_believes_only_what_names_our_payment(net: NetV2, api: ApiV2, nam
 
     assert api.ask("verify") == expected
     assert list(dict.fromkeys(net.asked)) == list(answers)
+
+
+@pytest.mark.parametrize("call", ["verify", "verify_refund"])
+def test_question_says_that_it_is_json_and_has_no_body(net: NetV2, api: ApiV2, call: str) -> None:
+    """The docs ask for the content type on each request."""
+    net.add("GET", re.compile(re.escape(URL)), json=details())
+    api.ask(call)
+    assert net.sent[0].headers["Content-Type"] == "application/json"
+    assert net.sent[0].body is None
 
 
 def test_verify_without_chapas_reference_asks_by_ours(net: NetV2, api: ApiV2) -> None:
@@ -646,6 +695,16 @@ def test_refund_is_asked_about_by_ours_too(net: NetV2, api: ApiV2, code: int) ->
     assert net.asked == [BY_RFND, BY_OUR_REFUND]
 
 
+@pytest.mark.parametrize("word", ["on hold", None, 1])
+def test_unknown_status_of_a_refund_is_counted_and_logged(
+    net: NetV2, api: ApiV2, counted: dict[str, Any], log: io.StringIO, word: object
+) -> None:
+    net.says(BY_RFND, 200, refunded(word))
+    assert api.ask("verify_refund") is Said.UNKNOWN
+    assert set(counted) == {"UnknownProviderStatus"}
+    assert json.loads(log.getvalue())["word"] == word_of(word)
+
+
 def test_refund_that_cannot_be_asked_about_is_unknown(net: NetV2, api: ApiV2) -> None:
     net.says(BY_RFND, 503, error(None))
     assert api.ask("verify_refund") is Said.UNKNOWN
@@ -787,6 +846,7 @@ EARLIER = [ITEM | {"created_at": f"2026-11-22T08:5{minute}:00Z"} for minute in (
         ("payments cursor x", [ITEM], {"next_cursor": "y"}, "payments cursor y"),
         ("payments page 2", [ITEM], {"has_more": True}, "payments page 3"),
         ("payments page 2", [ITEM], {"page": 2, "total": 60}, "payments page 3"),
+        (None, [ITEM], {"next_cursor": None, "has_more": True}, "payments page 2"),
         # The end of the payments is the beginning of the refunds.
         (None, [ITEM], {"next_cursor": None, "has_more": False}, REFUNDS),
         (None, [ITEM], {"next_cursor": None}, REFUNDS),
@@ -827,7 +887,9 @@ def test_account_without_a_list_of_refunds_has_an_empty_one(net: NetV2, api: Api
     assert api.client.transactions(AT, AT, REFUNDS, PLENTY) == Page((), None)
 
 
-@pytest.mark.parametrize(("code", "answer"), [(400, error("INVALID_VALUE")), (200, details())])
+@pytest.mark.parametrize(
+    ("code", "answer"), [(400, error("INVALID_VALUE")), (404, MISSING), (200, details())]
+)
 def test_answer_without_a_list_is_an_error(net: NetV2, api: ApiV2, code: int, answer: Any) -> None:
     net.says("/payments", code, answer)
     with pytest.raises(ProviderError, match="without a list"):

@@ -53,6 +53,47 @@ def test_v2_finds_a_partial_refund_by_our_reference_after_its_id_was_lost(shop: 
     assert len(shop.simulator.refunds) == 1
 
 
+@pytest.mark.parametrize("phone", ["without_plus", "refused"])
+@pytest.mark.parametrize("said", [{}, {"error_details": "fields"}, {"error_message": "object"}])
+def test_number_that_v2_refuses_does_not_make_an_order_unpayable(
+    shop: Shop, phone: str, said: dict[str, str]
+) -> None:
+    change_keys(shop, V2, V1)
+    shop.control.switch_v2(phone=phone, **said)
+    order = shop.order(customer={"phone_number": "0911223344", "first_name": "Abebe"})
+    assert shop.pay(order.body["order_id"]).status == 201
+
+
+PAID, PENDING, REVIEW = PaymentStatus.SUCCEEDED, PaymentStatus.PENDING, PaymentStatus.REVIEW
+
+
+@pytest.mark.parametrize(
+    ("switches", "status"),
+    [
+        *(({"verify_by": by}, PAID) for by in ("chapa_reference", "merchant_reference")),
+        ({"status_case": "upper", "verify_amounts": "string"}, PAID),
+        ({"verify_mode": "present", "verify_reference": "misspelt"}, PAID),
+        ({"webhook_shape": "wrapped", "webhook_amounts": "decimal"}, PAID),
+        *(({"webhook_signature": form}, PAID) for form in ("both_names", "prefixed")),
+        ({"webhook_signature": "constant"}, PENDING),
+        # A factor of 100, a fee, another mode: a person decides.
+        ({"verify_amounts": "decimal"}, REVIEW),
+        ({"verify_amount": "less_fee"}, REVIEW),
+        ({"verify_mode": "wrong"}, REVIEW),
+    ],
+    ids=str,
+)
+def test_success_of_v2_in_each_contested_form(
+    shop: Shop, switches: dict[str, str], status: PaymentStatus
+) -> None:
+    change_keys(shop, V2, V1)
+    shop.control.switch_v2(**switches)
+    _, tx_ref = shop.begun()
+    shop.control.pay(tx_ref)
+    shop.deliver()
+    assert shop.payment(tx_ref).status is status
+
+
 def test_payment_is_closed_by_the_version_that_opened_it(shop: Shop) -> None:
     order_id, tx_ref = shop.begun()
     change_keys(shop, V2, V1)
