@@ -1,4 +1,5 @@
-"""Each alarm on a metric of ours fires by its own cause, and by nothing that is normal."""
+"""Each alarm on a metric of ours fires by its own cause, one on a metric of AWS at its level, and
+none by what is normal."""
 
 import ast
 import json
@@ -271,6 +272,38 @@ def test_each_alarm_on_a_metric_of_ours_has_a_cause() -> None:
 def test_cause_fires_its_alarm_and_no_other(watched: Watched, name: str) -> None:
     CAUSES[name](watched)
     assert watched.look() == {name} | ALSO.get(name, set())
+
+
+OF_AWS: dict[str, tuple[float | None, float | None]] = {
+    "5xx": (1, 2),
+    "ApproximateAgeOfOldestMessage": (899, 900),
+    "ApproximateNumberOfMessagesVisible": (0, 1),
+    "Errors": (0, 1),
+    "Invocations": (1, None),
+    "IteratorAge": (299_999, 300_000),
+    "NumberOfMessagesSent": (0, 1),
+    "Throttles": (0, 1),
+}
+"""What AWS measures each minute: the most that is normal, and the least that fires an alarm. Of a
+function that does not run it measures nothing."""
+
+
+def test_alarm_on_a_metric_of_aws_fires_at_its_level_and_not_before() -> None:
+    watching = [
+        a for a in resources("AWS::CloudWatch::Alarm").values() if a["MetricName"] in OF_AWS
+    ]
+    assert len(watching) == len(resources("AWS::CloudWatch::Alarm")) - len(alarms())
+    for alarm in watching:
+        normal, firing = (each_minute(alarm["MetricName"], v) for v in OF_AWS[alarm["MetricName"]])
+        assert not in_alarm(alarm, normal, now=1800)
+        assert in_alarm(alarm, firing, now=1800)
+    # One run of the schedule in a quarter of an hour is enough.
+    stopped = resources("AWS::CloudWatch::Alarm")["SweepStoppedAlarm"]
+    assert not in_alarm(stopped, [Datapoint(1000, "Invocations", 1)], now=1800)
+
+
+def each_minute(metric: str, value: float | None) -> list[Datapoint]:
+    return [] if value is None else [Datapoint(at, metric, value) for at in range(60, 1801, 60)]
 
 
 def test_ordinary_day_fires_no_alarm(watched: Watched) -> None:
