@@ -5,10 +5,11 @@ import re
 from typing import Any
 
 import pytest
+from samcli.yamlhelper import yaml_parse
 
 from tests.calls import Reach
 from tests.environment import PUBLISHER, SETTINGS
-from tests.template import attribute, permissions, resources, template, transformed
+from tests.template import ROOT, attribute, permissions, resources, template, transformed
 
 RESOURCES: dict[str, Any] = template()["Resources"]
 PARAMETERS: dict[str, Any] = template()["Parameters"]
@@ -93,9 +94,6 @@ FACTS: dict[str, Any] = {
     "UnpublishedQueueAlarm MetricName": "NumberOfMessagesSent",
     "ReconcileQueueAlarm MetricName": "ApproximateAgeOfOldestMessage",
     "SweepStoppedAlarm Dimensions 0 Value": {"Ref": "ExpireFunction"},
-    "SweepStoppedAlarm ComparisonOperator": "LessThanThreshold",
-    "SweepStoppedAlarm TreatMissingData": "breaching",
-    "SweepStoppedAlarm EvaluationPeriods": 3,
 }
 
 
@@ -143,6 +141,37 @@ def test_every_route_leads_to_its_function_behind_its_guard() -> None:
     callers = resources("AWS::Lambda::Permission").values()
     assert {called_by(caller["FunctionName"]) for caller in callers} == ROUTES.keys()
     assert all(each["SourceArn"]["Fn::Sub"].endswith(":${Api}/*") for each in callers)
+
+
+def test_each_public_route_has_a_throttle_of_its_own_and_all_are_parameters() -> None:
+    stage = RESOURCES["ApiStage"]["Properties"]
+    assert stage["RouteSettings"].keys() == PUBLIC
+
+    def limits(settings: dict[str, Any]) -> tuple[str, str]:
+        return settings["ThrottlingRateLimit"]["Ref"], settings["ThrottlingBurstLimit"]["Ref"]
+
+    requests, webhooks = (
+        ("RequestsPerSecond", "RequestBurst"),
+        ("WebhooksPerSecond", "WebhookBurst"),
+    )
+    found = {route: limits(each) for route, each in stage["RouteSettings"].items()}
+    assert found == dict.fromkeys(PUBLIC, requests) | {"POST /webhooks/chapa": webhooks}
+    assert limits(stage["DefaultRouteSettings"]) == requests
+
+
+def test_firewall_blocks_an_address_that_exceeds_the_limit_of_webhooks_or_of_requests() -> None:
+    edge = yaml_parse((ROOT / "edge.yaml").read_text())["Resources"]
+    rules = {rule["Name"]: rule for rule in edge["Firewall"]["Properties"]["Rules"]}
+    assert all(rule["Action"] == {"Block": {}} for rule in rules.values())
+    webhooks, requests = (
+        rules[n]["Statement"]["RateBasedStatement"] for n in ("webhooks", "requests")
+    )
+    assert (webhooks["AggregateKeyType"], requests["AggregateKeyType"]) == ("IP", "IP")
+    assert webhooks["Limit"] == {"Ref": "WebhooksPerFiveMinutes"}
+    assert requests["Limit"] == {"Ref": "RequestsPerFiveMinutes"}
+    about_webhooks = webhooks["ScopeDownStatement"]
+    assert about_webhooks["ByteMatchStatement"]["SearchString"] == "/webhooks/"
+    assert requests["ScopeDownStatement"] == {"NotStatement": {"Statement": about_webhooks}}
 
 
 def test_routes_are_made_one_after_the_other() -> None:
