@@ -5,7 +5,6 @@ import ast
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -370,11 +369,22 @@ def test_alarms_and_dashboard_use_only_metrics_that_are_emitted() -> None:
         assert {metric_of(name) for name in EVENTS if name.endswith(ending)} <= alarms().keys()
 
 
+def test_log_lines_that_the_runbook_names_are_written() -> None:
+    text = (ROOT / "docs/runbook.md").read_text()
+    named = re.findall(r"lines? `([^`]+)`", text) + re.findall(r'--filter-pattern "([^"]+)"', text)
+    assert len(named) > 8
+    # Of a line that ends with the name of a call, the code has the beginning.
+    words = {*literals(), *(f"unknown status in {call}" for call in ("verify", "verify_refund"))}
+    assert "unknown status in " in words
+    assert [line for line in named if not any(line in word for word in words)] == []
+
+
 def test_each_alarm_has_a_section_of_the_runbook_and_each_section_an_alarm() -> None:
     descriptions = [a["AlarmDescription"] for a in resources("AWS::CloudWatch::Alarm").values()]
     links = [re.findall(r"See docs/runbook\.md#([a-z]+)$", text) for text in descriptions]
     assert all(len(found) == 1 for found in links)
-    text = (Path(ROOT) / "docs/runbook.md").read_text()
+    text = (ROOT / "docs/runbook.md").read_text()
     alarms_part = text.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     sections = re.findall(r"^### (\w+)$", alarms_part, re.MULTILINE)
     assert sorted(map(str.lower, sections)) == sorted({found[0] for found in links})
+    assert f"| {len(descriptions)} at 0.10 |" in (ROOT / "docs/deploy.md").read_text()
