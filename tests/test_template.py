@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -69,12 +70,20 @@ FACTS: dict[str, Any] = {
     "TableStreamSource DestinationConfig OnFailure Destination": attribute("UnpublishedQueue.Arn"),
     "TableStreamSource FunctionResponseTypes": ["ReportBatchItemFailures"],
     "ReconcileQueueSource FunctionResponseTypes": ["ReportBatchItemFailures"],
+    "ReconcileQueueSource ScalingConfig": {"MaximumConcurrency": {"Ref": "ReconcileConcurrency"}},
+    # Below the concurrency of a new account, which is 10, and the quotas of small regions.
+    "ReconcileConcurrency Default": 5,
+    "WebhooksPerSecond Default": 1000,
+    "Architecture Default": "arm64",
+    "SnapStart Default": "None",
+    "ApiLogs LogGroupName": {"Fn::Sub": "/aws/vendedlogs/${AWS::StackName}/api"},
     "ProviderSecret SecretString": json.dumps(dict.fromkeys(SECRETS, "")),
     "EventBus Name": STACK_NAME,
     "BusName Value": {"Ref": "EventBus"},
     "EventBusArn Value": attribute("EventBus.Arn"),
     "UserPool Condition": "OwnUserPool",
     "UserPool UsernameAttributes": ["email", "phone_number"],
+    "UserPool UserPoolTier": "LITE",
     "UserPool AdminCreateUserConfig AllowAdminCreateUserOnly": {
         "Fn::If": ["OpenSignUp", False, True]
     },
@@ -228,6 +237,24 @@ def test_deployment_is_gradual_and_rolls_back_on_alarms_only_when_asked() -> Non
     assert len(aliases) == len(FUNCTIONS)
 
 
+def test_deployments_ask_nothing_and_only_production_is_protected_and_gradual() -> None:
+    environments = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    for name in ("staging", "production"):
+        deploy = environments[name]["deploy"]["parameters"]
+        assert (deploy["confirm_changeset"], deploy["resolve_s3"]) == (False, True)
+        assert environments[name]["global"]["parameters"]["language_extensions"]
+    own = {
+        name: each["deploy"]["parameters"].get("parameter_overrides")
+        for name, each in environments.items()
+        if isinstance(each, dict) and "deploy" in each
+    }
+    assert own == {
+        "staging": ["DeletionProtection=false"],
+        "production": ["TrafficShift=Canary10Percent5Minutes"],
+        "local": None,
+    }
+
+
 def test_timeouts_fit_together() -> None:
     timeouts = {name: each.get("Timeout", GLOBALS["Timeout"]) for name, each in FUNCTIONS.items()}
     # API Gateway waits for 30 seconds, cold start included.
@@ -307,6 +334,10 @@ def test_alarms_watch_each_function_and_tell_both_topics() -> None:
     assert VARIABLES["METRICS_SERVICE"] == STACK_NAME
     for alarm in (a for a in ALARMS.values() if a["Namespace"] == "ChapaPayments"):
         assert alarm["Dimensions"] == [{"Name": "service", "Value": STACK_NAME}]
+
+
+def test_no_concurrency_is_reserved_since_a_new_account_may_reserve_none() -> None:
+    assert not [n for n, each in FUNCTIONS.items() if "ReservedConcurrentExecutions" in each]
 
 
 def test_functions_log_json_with_metrics_whatever_the_level_is() -> None:

@@ -1,6 +1,7 @@
 """From a cause to the topic, and all alarms from their metrics to the topic, on the local AWS."""
 
 import json
+import re
 from typing import Any
 
 from sandbox.client import until
@@ -45,6 +46,16 @@ def test_each_alarm_of_the_deployed_stack_fires_on_its_metric_and_reaches_the_to
         shop.aws("cloudwatch").put_metric_data(Namespace=alarm["Namespace"], MetricData=[point])
     assert [alarm["AlarmName"] for alarm in deployed(shop) if alarm["StateValue"] != "ALARM"] == []
     received(shop, messages, quiet)
+
+
+def test_dashboard_of_the_deployed_stack_names_its_functions_queues_and_api(
+    shop: DeployedShop,
+) -> None:
+    [found] = shop.aws("cloudwatch").list_dashboards()["DashboardEntries"]
+    body = shop.aws("cloudwatch").get_dashboard(DashboardName=found["DashboardName"])
+    shown = json.loads(body["DashboardBody"])
+    assert all(name in str(shown) for name in (*shop.stack["functions"].values(), "sandbox"))
+    assert not re.search(r"'Ref'|Fn::|\$\{", str(shown))
 
 
 def received(shop: DeployedShop, queue: str, names: set[str]) -> list[dict[str, Any]]:
