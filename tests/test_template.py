@@ -331,6 +331,11 @@ def test_alarms_watch_each_function_and_tell_both_topics() -> None:
     assert all(alarm["AlarmActions"] == told for alarm in ALARMS.values())
     [topic] = resources("AWS::SNS::Topic").values()
     assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": {"Ref": "AlarmEmail"}}]
+    [policy] = resources("AWS::SNS::TopicPolicy").values()
+    alarms_may, tls_must = policy["PolicyDocument"]["Statement"]
+    assert (alarms_may["Effect"], alarms_may["Action"]) == ("Allow", "sns:Publish")
+    assert alarms_may["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert tls_must["Fn::If"][1]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert VARIABLES["METRICS_SERVICE"] == STACK_NAME
     for alarm in (a for a in ALARMS.values() if a["Namespace"] == "ChapaPayments"):
         assert alarm["Dimensions"] == [{"Name": "service", "Value": STACK_NAME}]
