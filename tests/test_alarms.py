@@ -273,6 +273,26 @@ def test_cause_fires_its_alarm_and_no_other(watched: Watched, name: str) -> None
     assert watched.look() == {name} | ALSO.get(name, set())
 
 
+def test_webhooks_that_cannot_be_stored_fire_an_alarm_too(watched: Watched) -> None:
+    def fail() -> None:
+        raise THROTTLED
+
+    _, tx_ref = watched.shop.begun()
+    for _ in range(3):
+        watched.shop.before_aws("Query", fail)
+        assert watched.shop.notify(tx_ref).status == 503
+    assert watched.look() == {"DependencyFailed"}
+
+
+@pytest.mark.corrupts
+def test_product_that_is_not_stored_as_it_should_be_fires_an_alarm_too(watched: Watched) -> None:
+    watched.shop.table.update_item(
+        Key={"pk": "STOCK#MUG", "sk": "STOCK"}, UpdateExpression="REMOVE unit_price"
+    )
+    assert watched.shop.order({"MUG": 1}).status == 500
+    assert watched.look() == {"InternalError"}
+
+
 OF_AWS: dict[str, tuple[float | None, float | None]] = {
     "5xx": (1, 2),
     "ApproximateAgeOfOldestMessage": (899, 900),
