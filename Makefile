@@ -31,7 +31,7 @@ help:
 	@echo 'Work on it'
 	@echo '  make test      lint, and run all tests'
 	@echo '  make lint      check style, types, template and workflows'
-	@echo '  make security  check the template with checkov, and the packages for known vulnerabilities'
+	@echo '  make security  check the templates with checkov, and the packages for known vulnerabilities'
 	@echo '  make setup     install everything (the other commands install what they need)'
 	@echo '  make clean     stop everything, and delete what these commands made'
 	@echo
@@ -92,7 +92,7 @@ lint-rest:
 security: setup
 	@sandbox/venv.sh .sandbox/security sandbox/security.txt
 	@AWS_DEFAULT_REGION=eu-central-1 $(PYTHON) -m tests.template > .sandbox/template.json
-	@.sandbox/security/bin/checkov --config-file .checkov.yaml --file .sandbox/template.json
+	@.sandbox/security/bin/checkov --config-file .checkov.yaml --file .sandbox/template.json edge.yaml
 	@.sandbox/security/bin/pip-audit --strict --disable-pip --no-deps --requirement shared/requirements.txt
 
 nightly: lint

@@ -1,10 +1,10 @@
-"""Each alarm on a metric of ours fires by its own cause, and by nothing that is normal."""
+"""Each alarm on a metric of ours fires by its own cause, one on a metric of AWS at its level, and
+none by what is normal."""
 
 import ast
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -273,6 +273,58 @@ def test_cause_fires_its_alarm_and_no_other(watched: Watched, name: str) -> None
     assert watched.look() == {name} | ALSO.get(name, set())
 
 
+def test_webhooks_that_cannot_be_stored_fire_an_alarm_too(watched: Watched) -> None:
+    def fail() -> None:
+        raise THROTTLED
+
+    _, tx_ref = watched.shop.begun()
+    for _ in range(3):
+        watched.shop.before_aws("Query", fail)
+        assert watched.shop.notify(tx_ref).status == 503
+    assert watched.look() == {"DependencyFailed"}
+
+
+@pytest.mark.corrupts
+def test_product_that_is_not_stored_as_it_should_be_fires_an_alarm_too(watched: Watched) -> None:
+    watched.shop.table.update_item(
+        Key={"pk": "STOCK#MUG", "sk": "STOCK"}, UpdateExpression="REMOVE unit_price"
+    )
+    assert watched.shop.order({"MUG": 1}).status == 500
+    assert watched.look() == {"InternalError"}
+
+
+OF_AWS: dict[str, tuple[float | None, float | None]] = {
+    "5xx": (1, 2),
+    "ApproximateAgeOfOldestMessage": (899, 900),
+    "ApproximateNumberOfMessagesVisible": (0, 1),
+    "Errors": (0, 1),
+    "Invocations": (1, None),
+    "IteratorAge": (299_999, 300_000),
+    "NumberOfMessagesSent": (0, 1),
+    "Throttles": (0, 1),
+}
+"""What AWS measures each minute: the most that is normal, and the least that fires an alarm. Of a
+function that does not run it measures nothing."""
+
+
+def test_alarm_on_a_metric_of_aws_fires_at_its_level_and_not_before() -> None:
+    watching = [
+        a for a in resources("AWS::CloudWatch::Alarm").values() if a["MetricName"] in OF_AWS
+    ]
+    assert len(watching) == len(resources("AWS::CloudWatch::Alarm")) - len(alarms())
+    for alarm in watching:
+        normal, firing = (each_minute(alarm["MetricName"], v) for v in OF_AWS[alarm["MetricName"]])
+        assert not in_alarm(alarm, normal, now=1800)
+        assert in_alarm(alarm, firing, now=1800)
+    # One run of the schedule in a quarter of an hour is enough.
+    stopped = resources("AWS::CloudWatch::Alarm")["SweepStoppedAlarm"]
+    assert not in_alarm(stopped, [Datapoint(1000, "Invocations", 1)], now=1800)
+
+
+def each_minute(metric: str, value: float | None) -> list[Datapoint]:
+    return [] if value is None else [Datapoint(at, metric, value) for at in range(60, 1801, 60)]
+
+
 def test_ordinary_day_fires_no_alarm(watched: Watched) -> None:
     shop = watched.shop
     order_id, tx_ref = shop.paid()
@@ -337,11 +389,22 @@ def test_alarms_and_dashboard_use_only_metrics_that_are_emitted() -> None:
         assert {metric_of(name) for name in EVENTS if name.endswith(ending)} <= alarms().keys()
 
 
+def test_log_lines_that_the_runbook_names_are_written() -> None:
+    text = (ROOT / "docs/runbook.md").read_text()
+    named = re.findall(r"lines? `([^`]+)`", text) + re.findall(r'--filter-pattern "([^"]+)"', text)
+    assert len(named) > 8
+    # Of a line that ends with the name of a call, the code has the beginning.
+    words = {*literals(), *(f"unknown status in {call}" for call in ("verify", "verify_refund"))}
+    assert "unknown status in " in words
+    assert [line for line in named if not any(line in word for word in words)] == []
+
+
 def test_each_alarm_has_a_section_of_the_runbook_and_each_section_an_alarm() -> None:
     descriptions = [a["AlarmDescription"] for a in resources("AWS::CloudWatch::Alarm").values()]
     links = [re.findall(r"See docs/runbook\.md#([a-z]+)$", text) for text in descriptions]
     assert all(len(found) == 1 for found in links)
-    text = (Path(ROOT) / "docs/runbook.md").read_text()
+    text = (ROOT / "docs/runbook.md").read_text()
     alarms_part = text.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     sections = re.findall(r"^### (\w+)$", alarms_part, re.MULTILINE)
     assert sorted(map(str.lower, sections)) == sorted({found[0] for found in links})
+    assert f"| {len(descriptions)} at 0.10 |" in (ROOT / "docs/deploy.md").read_text()

@@ -77,12 +77,24 @@ def test_state_diagram_shows_only_transitions_that_exist() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_files_and_make_targets_of_a_page_exist(page: str) -> None:
+def test_files_and_make_targets_of_a_page_exist(page: str) -> None:
     text = (ROOT / page).read_text()
-    links = {(ROOT / page).parent / link for link in re.findall(r"\]\(([^)#:]+)\)", text)}
     words = re.findall(r"`((?:\w+/)+[\w./]*|\w+\.(?:md|yaml|toml))`", text)
-    assert [
-        str(path) for path in links | {ROOT / word for word in words} if not path.exists()
-    ] == []
+    assert [word for word in words if not (ROOT / word).exists()] == []
     rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"(?:`|^ +)make ([a-z]+)", text, re.MULTILINE)) <= set(rules)
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")], ids=lambda p: p.name)
+def test_links_of_a_page_lead_to_a_file_and_its_heading(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text())
+    for file, heading in links:
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        assert not heading or heading in headings(target), (file, heading)
+
+
+def headings(page: Path) -> set[str]:
+    """As GitHub names them in links."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in found}

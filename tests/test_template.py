@@ -2,13 +2,15 @@
 
 import json
 import re
+import tomllib
 from typing import Any
 
 import pytest
+from samcli.yamlhelper import yaml_parse
 
 from tests.calls import Reach
 from tests.environment import PUBLISHER, SETTINGS
-from tests.template import attribute, permissions, resources, template, transformed
+from tests.template import ROOT, attribute, permissions, resources, template, transformed
 
 RESOURCES: dict[str, Any] = template()["Resources"]
 PARAMETERS: dict[str, Any] = template()["Parameters"]
@@ -68,12 +70,20 @@ FACTS: dict[str, Any] = {
     "TableStreamSource DestinationConfig OnFailure Destination": attribute("UnpublishedQueue.Arn"),
     "TableStreamSource FunctionResponseTypes": ["ReportBatchItemFailures"],
     "ReconcileQueueSource FunctionResponseTypes": ["ReportBatchItemFailures"],
+    "ReconcileQueueSource ScalingConfig": {"MaximumConcurrency": {"Ref": "ReconcileConcurrency"}},
+    # Below the concurrency of a new account, which is 10, and the quotas of small regions.
+    "ReconcileConcurrency Default": 5,
+    "WebhooksPerSecond Default": 1000,
+    "Architecture Default": "arm64",
+    "SnapStart Default": "None",
+    "ApiLogs LogGroupName": {"Fn::Sub": "/aws/vendedlogs/${AWS::StackName}/api"},
     "ProviderSecret SecretString": json.dumps(dict.fromkeys(SECRETS, "")),
     "EventBus Name": STACK_NAME,
     "BusName Value": {"Ref": "EventBus"},
     "EventBusArn Value": attribute("EventBus.Arn"),
     "UserPool Condition": "OwnUserPool",
     "UserPool UsernameAttributes": ["email", "phone_number"],
+    "UserPool UserPoolTier": "LITE",
     "UserPool AdminCreateUserConfig AllowAdminCreateUserOnly": {
         "Fn::If": ["OpenSignUp", False, True]
     },
@@ -93,9 +103,6 @@ FACTS: dict[str, Any] = {
     "UnpublishedQueueAlarm MetricName": "NumberOfMessagesSent",
     "ReconcileQueueAlarm MetricName": "ApproximateAgeOfOldestMessage",
     "SweepStoppedAlarm Dimensions 0 Value": {"Ref": "ExpireFunction"},
-    "SweepStoppedAlarm ComparisonOperator": "LessThanThreshold",
-    "SweepStoppedAlarm TreatMissingData": "breaching",
-    "SweepStoppedAlarm EvaluationPeriods": 3,
 }
 
 
@@ -143,6 +150,37 @@ def test_every_route_leads_to_its_function_behind_its_guard() -> None:
     callers = resources("AWS::Lambda::Permission").values()
     assert {called_by(caller["FunctionName"]) for caller in callers} == ROUTES.keys()
     assert all(each["SourceArn"]["Fn::Sub"].endswith(":${Api}/*") for each in callers)
+
+
+def test_each_public_route_has_a_throttle_of_its_own_and_all_are_parameters() -> None:
+    stage = RESOURCES["ApiStage"]["Properties"]
+    assert stage["RouteSettings"].keys() == PUBLIC
+
+    def limits(settings: dict[str, Any]) -> tuple[str, str]:
+        return settings["ThrottlingRateLimit"]["Ref"], settings["ThrottlingBurstLimit"]["Ref"]
+
+    requests, webhooks = (
+        ("RequestsPerSecond", "RequestBurst"),
+        ("WebhooksPerSecond", "WebhookBurst"),
+    )
+    found = {route: limits(each) for route, each in stage["RouteSettings"].items()}
+    assert found == dict.fromkeys(PUBLIC, requests) | {"POST /webhooks/chapa": webhooks}
+    assert limits(stage["DefaultRouteSettings"]) == requests
+
+
+def test_firewall_blocks_an_address_that_exceeds_the_limit_of_webhooks_or_of_requests() -> None:
+    edge = yaml_parse((ROOT / "edge.yaml").read_text())["Resources"]
+    rules = {rule["Name"]: rule for rule in edge["Firewall"]["Properties"]["Rules"]}
+    assert all(rule["Action"] == {"Block": {}} for rule in rules.values())
+    webhooks, requests = (
+        rules[n]["Statement"]["RateBasedStatement"] for n in ("webhooks", "requests")
+    )
+    assert (webhooks["AggregateKeyType"], requests["AggregateKeyType"]) == ("IP", "IP")
+    assert webhooks["Limit"] == {"Ref": "WebhooksPerFiveMinutes"}
+    assert requests["Limit"] == {"Ref": "RequestsPerFiveMinutes"}
+    about_webhooks = webhooks["ScopeDownStatement"]
+    assert about_webhooks["ByteMatchStatement"]["SearchString"] == "/webhooks/"
+    assert requests["ScopeDownStatement"] == {"NotStatement": {"Statement": about_webhooks}}
 
 
 def test_routes_are_made_one_after_the_other() -> None:
@@ -197,6 +235,24 @@ def test_deployment_is_gradual_and_rolls_back_on_alarms_only_when_asked() -> Non
     aliases = [each for each in gradual.values() if each["Type"] == "AWS::Lambda::Alias"]
     assert all("CodeDeployLambdaAliasUpdate" in alias["UpdatePolicy"] for alias in aliases)
     assert len(aliases) == len(FUNCTIONS)
+
+
+def test_deployments_ask_nothing_and_only_production_is_protected_and_gradual() -> None:
+    environments = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    for name in ("staging", "production"):
+        deploy = environments[name]["deploy"]["parameters"]
+        assert (deploy["confirm_changeset"], deploy["resolve_s3"]) == (False, True)
+        assert environments[name]["global"]["parameters"]["language_extensions"]
+    own = {
+        name: each["deploy"]["parameters"].get("parameter_overrides")
+        for name, each in environments.items()
+        if isinstance(each, dict) and "deploy" in each
+    }
+    assert own == {
+        "staging": ["DeletionProtection=false"],
+        "production": ["TrafficShift=Canary10Percent5Minutes"],
+        "local": None,
+    }
 
 
 def test_timeouts_fit_together() -> None:
@@ -275,9 +331,18 @@ def test_alarms_watch_each_function_and_tell_both_topics() -> None:
     assert all(alarm["AlarmActions"] == told for alarm in ALARMS.values())
     [topic] = resources("AWS::SNS::Topic").values()
     assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": {"Ref": "AlarmEmail"}}]
+    [policy] = resources("AWS::SNS::TopicPolicy").values()
+    alarms_may, tls_must = policy["PolicyDocument"]["Statement"]
+    assert (alarms_may["Effect"], alarms_may["Action"]) == ("Allow", "sns:Publish")
+    assert alarms_may["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert tls_must["Fn::If"][1]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert VARIABLES["METRICS_SERVICE"] == STACK_NAME
     for alarm in (a for a in ALARMS.values() if a["Namespace"] == "ChapaPayments"):
         assert alarm["Dimensions"] == [{"Name": "service", "Value": STACK_NAME}]
+
+
+def test_no_concurrency_is_reserved_since_a_new_account_may_reserve_none() -> None:
+    assert not [n for n, each in FUNCTIONS.items() if "ReservedConcurrentExecutions" in each]
 
 
 def test_functions_log_json_with_metrics_whatever_the_level_is() -> None:

@@ -120,7 +120,8 @@ def _notified(bounded: Backend, note: Notification, reference: str) -> str:
         count("UnknownPayment")
         return "ignored"
     except CANNOT_DEFER as error:
-        logger.error("webhook not deferred", tx_ref=reference, kind=type(error).__name__)
+        logger.error("webhook not deferred", tx_ref=reference, kind=http.kind_of(error))
+        count("DependencyFailed")
         raise NotDeferred("Send this webhook again.", retry_after=RETRY_SECONDS) from None
     return "deferred"
 
@@ -137,4 +138,4 @@ def _callback(bounded: Backend, tx_ref: str) -> None:
     except PaymentNotFound:
         count("CallbackUnknown")  # Anybody may send it, so there is no line for each.
     except CANNOT_DEFER as error:
-        logger.warning("callback not used", tx_ref=tx_ref, kind=type(error).__name__)
+        logger.warning("callback not used", tx_ref=tx_ref, kind=http.kind_of(error))

@@ -57,3 +57,9 @@ def test_operators_may_make_exactly_the_calls_of_the_tool() -> None:
     document = template()["Resources"]["OperatorsPolicy"]["Properties"]["PolicyDocument"]
     allowed = {action for statement in document["Statement"] for action in statement["Action"]}
     assert allowed == needed
+    # Only the list of a customer's unpaid orders may be deleted.
+    [delete] = [each for each in document["Statement"] if "dynamodb:DeleteItem" in each["Action"]]
+    assert delete["Action"] == ["dynamodb:DeleteItem"]
+    assert delete["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["CUSTOMER#*"]}
+    }

@@ -54,12 +54,14 @@ def handler(function: Handler) -> Handler:
         except PaymentsError as error:
             _log(error, event)
             response = problem(error)
+            if response["statusCode"] == 500:  # A product that is not stored as it should be.
+                count("InternalError")
         except ConfigurationError as error:
             logger.critical("configuration", reason=str(error))
             response = _internal()
         except (ClientError, BotoCoreError) as error:
             # The message may quote values; the kind and the operation say enough.
-            logger.error("AWS did not answer", kind=_kind(error))
+            logger.error("AWS did not answer", kind=kind_of(error))
             count("DependencyFailed")
             response = problem(
                 Unavailable("Something that we depend on did not answer. Try again.", retry_after=1)
@@ -81,7 +83,7 @@ def _log(error: PaymentsError, event: Event) -> None:
     log(known.code, detail=error.detail, order_id=error.members.get("order_id"))
 
 
-def _kind(error: ClientError | BotoCoreError) -> str:
+def kind_of(error: Exception) -> str:
     if isinstance(error, ClientError):
         return f"{error.operation_name}: {error.response['Error'].get('Code')}"
     return type(error).__name__
