@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -180,7 +181,7 @@ def aws_error(code: str) -> ClientError:
     ("error", "advice"),
     [
         (NoCredentialsError(), "aws sso login"),
-        (NoRegionError(), "Set AWS_REGION"),
+        (NoRegionError(), "Set AWS_DEFAULT_REGION"),
         (ProfileNotFound(profile="x"), "list-profiles"),
         (UnauthorizedSSOTokenError(), "Sign in again"),
         (aws_error("ExpiredToken"), "Sign in again"),
@@ -199,6 +200,14 @@ def test_show_finds_an_order_by_every_name(shop: Shop, run: Run) -> None:
     [refund] = shop.aggregate(order_id).refunds
     for name in (
         *(order_id, tx_ref, refund_id),
+def test_region_is_taken_from_the_variable_that_the_sentence_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [name] = re.findall(r"AWS_\w+", what_to_do(NoRegionError()))
+    monkeypatch.setenv(name, "af-south-1")
+    assert botocore.session.Session().get_config_variable("region") == "af-south-1"
+
+
         *(shop.payment(tx_ref).provider_reference, refund.provider_refund_id),
     ):
         shown = run("show", name, "--json").data
