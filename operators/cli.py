@@ -34,7 +34,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Reason = Annotated[str, typer.Option(help="Why; stored with the decision.")]
+
+def not_blank(text: str) -> str:
+    """Not what a variable of a script held that was not set."""
+    if not text.strip():
+        raise typer.BadParameter("It is empty.")
+    return text
+
+
+Reason = Annotated[str, typer.Option(help="Why; stored with the decision.", callback=not_blank)]
 TxRef = Annotated[str, typer.Argument(metavar="TX_REF", help="Our reference of the payment.")]
 
 

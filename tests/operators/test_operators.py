@@ -90,7 +90,9 @@ WRONG_ARGUMENTS = [
     "resolve TX --accept",
     "resolve TX --reason x",
     "resolve TX --accept --dismiss --reason x",
+    "resolve TX --accept --reason=",
     "refund TX",
+    "refund TX --key=",
     "refund TX --key k --amount abc",
     "refund TX --key k --amount 1.001",
     "refund TX --key k --amount=-1",
@@ -100,11 +102,16 @@ WRONG_ARGUMENTS = [
     "retry-refund TX",
     "settle-refund TX",
     "dismiss-refund --reason x",
+    "dismiss-refund TX --reason=",
     "catalogue",
     "catalogue set",
     "catalogue set MUG --price x",
     "catalogue set MUG --price 0",
+    "catalogue set MUG --price 10000000",
+    "catalogue set MUG --name=",
+    "catalogue set A#B --name Pot --price 1",
     "catalogue set MUG --add x",
+    "catalogue set MUG --add 1000000001",
     "forget",
     "logs",
     "logs TX --from nonsense",
@@ -193,13 +200,6 @@ def test_sentence_about_an_aws_error_says_what_to_do(error: Exception, advice: s
     assert advice in what_to_do(error)
 
 
-def test_show_finds_an_order_by_every_name(shop: Shop, run: Run) -> None:
-    order_id, tx_ref = shop.paid()
-    refund_id = run("refund", tx_ref, "--key", "T-1", "--amount", "1", "--json").data["refund_id"]
-    shop.sweep()
-    [refund] = shop.aggregate(order_id).refunds
-    for name in (
-        *(order_id, tx_ref, refund_id),
 def test_region_is_taken_from_the_variable_that_the_sentence_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -208,6 +208,13 @@ def test_region_is_taken_from_the_variable_that_the_sentence_names(
     assert botocore.session.Session().get_config_variable("region") == "af-south-1"
 
 
+def test_show_finds_an_order_by_every_name(shop: Shop, run: Run) -> None:
+    order_id, tx_ref = shop.paid()
+    refund_id = run("refund", tx_ref, "--key", "T-1", "--amount", "1", "--json").data["refund_id"]
+    shop.sweep()
+    [refund] = shop.aggregate(order_id).refunds
+    for name in (
+        *(order_id, tx_ref, refund_id),
         *(shop.payment(tx_ref).provider_reference, refund.provider_refund_id),
     ):
         shown = run("show", name, "--json").data
