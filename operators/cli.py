@@ -115,7 +115,11 @@ def confirm(what: str) -> None:
 
 
 def broken(order_id: str, error: Exception) -> dict[str, Any]:
-    return {"order_id": order_id, "broken": f"{type(error).__name__}: {scrub(str(error))}"}
+    return {"order_id": order_id, "broken": said_by(error)}
+
+
+def said_by(error: Exception) -> str:
+    return f"{type(error).__name__}: {scrub(str(error))}"
 
 
 def given_amount(text: str | None) -> int | None:

@@ -507,6 +507,26 @@ def test_audit_finds_violations_broken_items_and_what_waits_for_a_day(shop: Shop
     assert (shown.code, shown.data) == (1, row)
 
 
+@pytest.mark.corrupts
+def test_order_that_cannot_be_read_is_one_sentence_and_stops_nothing_else(
+    shop: Shop, run: Run
+) -> None:
+    order_id, tx_ref = shop.paid()
+    ended, _ = shop.paid({"LAST": 1})
+    lost = {"pk": f"ORDER#{order_id}", "sk": f"PAYMENT#{tx_ref}"}
+    shop.table.update_item(Key=lost, AttributeUpdates={"amount": {"Action": "DELETE"}})
+    for words in ("check TX", "resolve TX --accept --reason x", "refund TX --key k"):
+        result = run(*words.replace("TX", tx_ref).split())
+        assert (result.code, result.out) == (1, "")
+        assert result.err.startswith("Something is not stored as it should be: TypeError:")
+        assert "./operate audit" in result.err
+        assert result.err.count("\n") == 1
+    done = run("forget", "abebe", "--json")
+    assert (done.code, done.data["forgotten"]) == (1, 1)
+    assert [row["order_id"] for row in done.data["kept"]] == [order_id]
+    assert shop.aggregate(ended).order.user_id == ""
+
+
 def test_provider_check_prints_rows_and_refuses_a_live_key(shop: Shop, run: Run) -> None:
     shop.set_secret(api_key=API_KEYS["chapa-v1"], api_key_other="")
     shop.clock.advance(60)
