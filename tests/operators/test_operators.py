@@ -222,6 +222,8 @@ def test_show_finds_an_order_by_every_name(shop: Shop, run: Run) -> None:
     assert (shown["payments"][0]["paid"], shown["refunds"][0]["amount"]) == (
         *("900.00 ETB", "1.00 ETB"),
     )
+    assert (shown["amount"], shown["items"][0]["unit_price"]) == ("900.00 ETB", "450.00 ETB")
+    assert shown["customer"] == "abebe"
     assert [event["name"] for event in shown["events"]] == shop.event_names(order_id)
 
 
