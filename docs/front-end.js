@@ -90,6 +90,7 @@ export class Shop {
       method: "POST",
       body: new URLSearchParams({ ...fields, client_id: this.clientId }),
     });
+    notBusy(response);
     const answer = await response.json();
     if (!response.ok) throw this.#signedOut(answer.error);
     const refresh = answer.refresh_token ?? fields.refresh_token;
@@ -104,7 +105,11 @@ export class Shop {
   }
 
   async #endpoints() {
-    this.discovered ??= await (await fetch(`${this.issuer}/.well-known/openid-configuration`)).json();
+    if (!this.discovered) {
+      const response = await fetch(`${this.issuer}/.well-known/openid-configuration`);
+      notBusy(response);
+      this.discovered = await response.json();
+    }
     return this.discovered;
   }
 
@@ -187,6 +192,11 @@ export class Shop {
       if (payment.order_status !== "pending" || Date.now() > end) return payment;
     }
   }
+}
+
+/** Trouble of the identity provider says nothing about the customer's sign-in. */
+function notBusy({ status }) {
+  if (status === 429 || status >= 500) throw new Error(`HTTP ${status}`);
 }
 
 function random() {

@@ -21,7 +21,16 @@ from operators import (
     secret,
 )
 from operators.catalogue_file import CatalogueFileError
-from operators.cli import COULD_NOT_ASK, REFUSED, NotConfirmedError, app, hoisted, note
+from operators.cli import (
+    BROKEN,
+    COULD_NOT_ASK,
+    REFUSED,
+    NotConfirmedError,
+    app,
+    hoisted,
+    note,
+    said_by,
+)
 from operators.stack import StackError, what_to_do
 from payments.errors import ConfigurationError, PaymentsError
 from payments.telemetry import logger
@@ -55,6 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         note(f"{error.filename or 'A file'}: {error.strerror or error}.")
         return COULD_NOT_ASK
+    except BROKEN as error:
+        note(
+            f"Something is not stored as it should be: {said_by(error)}. `./operate audit` names"
+            " the order; if it does not, this is a bug of the tool."
+        )
+        return REFUSED
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from operators import views
-from operators.catalogue_file import Change, changes, read_file
+from operators.catalogue_file import Change, changes, read_file, wrong_in
 from operators.cli import REFUSED, Session, answer, app, confirm, given_amount, note
 from payments.aws.items import CATALOGUE_LIST
 from payments.aws.table import Stale
@@ -87,13 +87,13 @@ def set_product(
     add: Annotated[int, typer.Option(help="Units that are put in, or taken out.")] = 0,
 ) -> None:
     """Change a product; with --name and --price also add it."""
-    unit_price = given_amount(price)
-    if unit_price is not None and unit_price <= 0:
-        raise typer.BadParameter("A price is more than 0.")
+    given = {"sku": sku, "name": name, "unit_price": price, "currency": currency, "units": abs(add)}
+    if wrong := wrong_in({key: value for key, value in given.items() if value is not None}):
+        raise typer.BadParameter(" ".join(f"{sentence}." for sentence in wrong))
     product = Session.stack.backend.catalogue.set_product(
         sku,
         name=name,
-        unit_price=unit_price,
+        unit_price=given_amount(price),
         currency=currency if name is not None and price is not None else None,
         for_sale=for_sale,
         add=add,

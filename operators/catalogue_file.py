@@ -132,6 +132,15 @@ def _json(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     yield from (("", values) for values in found)
 
 
+def wrong_in(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with some values of a product."""
+    try:
+        Row.model_validate(values)
+    except ValidationError as error:
+        return [_reason(each) for each in error.errors() if each["type"] != "missing"]
+    return []
+
+
 def _reason(error: Any) -> str:
     field = ".".join(map(str, error["loc"])) or "it"
     message = str(error["msg"]).removeprefix("Value error, ")

@@ -34,7 +34,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Reason = Annotated[str, typer.Option(help="Why; stored with the decision.")]
+
+def not_blank(text: str) -> str:
+    """Not what a variable of a script held that was not set."""
+    if not text.strip():
+        raise typer.BadParameter("It is empty.")
+    return text
+
+
+Reason = Annotated[str, typer.Option(help="Why; stored with the decision.", callback=not_blank)]
 TxRef = Annotated[str, typer.Argument(metavar="TX_REF", help="Our reference of the payment.")]
 
 
@@ -107,7 +115,11 @@ def confirm(what: str) -> None:
 
 
 def broken(order_id: str, error: Exception) -> dict[str, Any]:
-    return {"order_id": order_id, "broken": f"{type(error).__name__}: {scrub(str(error))}"}
+    return {"order_id": order_id, "broken": said_by(error)}
+
+
+def said_by(error: Exception) -> str:
+    return f"{type(error).__name__}: {scrub(str(error))}"
 
 
 def given_amount(text: str | None) -> int | None:

@@ -11,11 +11,18 @@ Zone = Annotated[
 ]
 
 
+YEARS = range(2000, 3000)
+"""Of days that are no slip of the keys: a comparison reads a list for each day."""
+
+
 def given_day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a day like 2026-11-26.") from None
+        day = date.min
+    if day.year not in YEARS:
+        raise typer.BadParameter(f"{text!r} is not a day like 2026-11-26.")
+    return day
 
 
 def given_zone(name: str) -> ZoneInfo:

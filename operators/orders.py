@@ -274,11 +274,14 @@ def forget(
         )
     kept: list[dict[str, Any]] = []
     for order_id in listed:
-        aggregate = backend.read(order_id)
-        if forget_order(backend, aggregate) is Forgetting.NOT_ENDED:
-            kept.append(views.order_summary(aggregate))
+        try:
+            aggregate = backend.read(order_id)
+            if forget_order(backend, aggregate) is Forgetting.NOT_ENDED:
+                kept.append(views.order_summary(aggregate))
+        except BROKEN as error:
+            kept.append(broken(order_id, error))
     forget_unpaid(backend, customer)
     answer({"customer": customer, "forgotten": len(listed) - len(kept), "kept": kept})
     if kept:
-        note("What is kept has not ended. Run the command again when it has.")
+        note("What is kept has not ended, or is broken. Run the command again when it has ended.")
         raise typer.Exit(REFUSED)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from operators import views
-from operators.cli import Reason, Session, TxRef, answer, app, confirm, given_amount
+from operators.cli import Reason, Session, TxRef, answer, app, confirm, given_amount, not_blank
 from payments.usecases import refund as refunds
 from payments.usecases.refund import RefundDecision
 
@@ -18,7 +18,10 @@ RefundId = Annotated[str, typer.Argument(metavar="REFUND_ID", help="Our id of th
 )
 def refund(
     tx_ref: TxRef,
-    key: Annotated[str, typer.Option(help="Idempotency key, for instance a ticket's number.")],
+    key: Annotated[
+        str,
+        typer.Option(help="Idempotency key, for instance a ticket's number.", callback=not_blank),
+    ],
     amount: Annotated[
         str | None, typer.Option(help="As 100.00; all that is left if missing.")
     ] = None,

@@ -49,7 +49,8 @@ class Stack:
                 raise
             raise StackError(
                 f"There is no stack {self.name!r} in {cloudformation.meta.region_name} of this"
-                " account. Give its name with --stack, and its region with AWS_REGION."
+                " account. Give its name with --stack, and its region with"
+                " AWS_DEFAULT_REGION."
             ) from None
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
         if missing := sorted(NEEDED - outputs.keys()):
@@ -101,7 +102,9 @@ def what_to_do(error: Exception) -> str:
                 f"Could not ask: {error}. Set AWS_PROFILE to one of `aws configure list-profiles`."
             )
         case NoRegionError():
-            return "Could not ask: no AWS region is set. Set AWS_REGION to that of the stack."
+            return (
+                "Could not ask: no AWS region is set. Set AWS_DEFAULT_REGION to that of the stack."
+            )
         case TokenRetrievalError() | UnauthorizedSSOTokenError():
             return "Could not ask: the AWS sign-in has ended. Sign in again with `aws sso login`."
         case ClientError():

@@ -61,7 +61,14 @@ def refund_details(refund: Refund) -> dict[str, Any]:
 
 def order_details(aggregate: OrderAggregate, events: Iterable[Event]) -> dict[str, Any]:
     order = aggregate.order
-    return order_view(aggregate) | {
+    view = order_view(aggregate)
+    lines = [
+        line | {"unit_price": f"{line['unit_price']} {order.currency}"} for line in view["items"]
+    ]
+    return view | {
+        "amount": money(order.amount, order.currency),
+        "items": lines,
+        "customer": order.user_id,
         "paid_by": order.paid_by,
         "due": moment(order.due_at),
         "payments": [payment_details(payment) for payment in aggregate.payments],

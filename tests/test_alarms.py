@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from operators import doctor
 from payments.domain.events import EVENTS
 from payments.domain.ids import new_order_id, new_tx_ref
 from payments.errors import TABLE
 from payments.telemetry import metric_of, metrics
 from payments.usecases import refund as refunds
+from payments.usecases.sweep import MEASURED_LISTS
 from tests.alarms import NAMESPACE, Datapoint, alarms, datapoints, in_alarm
 from tests.shop import API_KEYS, Shop
 from tests.template import ROOT, resources
@@ -342,7 +344,7 @@ def test_ordinary_day_fires_no_alarm(watched: Watched) -> None:
 
 
 def literals() -> set[str]:
-    """Every word in the product's code that may be the name of a metric."""
+    """Every string in the product's code."""
     found = set()
     for path in (*ROOT.glob("functions/*/*.py"), *ROOT.glob("shared/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -351,12 +353,25 @@ def literals() -> set[str]:
     return found
 
 
+def named(functions: set[str], *places: str) -> set[str]:
+    """The words that are given to these functions."""
+    return {
+        arg.value
+        for place in places
+        for path in ROOT.glob(place)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in functions
+        for arg in node.args
+        if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+    }
+
+
 def emitted() -> set[str]:
-    words = literals()
-    calls = {word for word in words if re.fullmatch(r"[a-z]+(_[a-z]+)?", word)}
+    calls = named({"_act", "_ask", "_post"}, "shared/payments/chapa/*.py")
     outcomes = ("applied", "duplicate", "deferred", "ignored")
     return {
-        *words,
+        *named({"count", "measure"}, "functions/*/*.py", "shared/**/*.py"),
+        *(name for _, *both in MEASURED_LISTS for name in both),
         "ColdStart",
         *(metric_of(name) for name in EVENTS),
         *(f"Answered{known.status}" for known in TABLE.values()),
@@ -378,12 +393,14 @@ def charted(widget: dict[str, Any]) -> set[str]:
     return names
 
 
-def test_alarms_and_dashboard_use_only_metrics_that_are_emitted() -> None:
+def test_alarms_dashboard_and_doctor_use_only_metrics_that_are_emitted() -> None:
     [dashboard] = resources("AWS::CloudWatch::Dashboard").values()
     widgets = dashboard["DashboardBody"]["Fn::ToJsonString"]["widgets"]
     on_dashboard = set().union(*map(charted, widgets))
     assert {"OrderPaid", "ProviderVerifyTime", "OldestDueSeconds", "ColdStart"} <= on_dashboard
     used = on_dashboard | {alarm["MetricName"] for alarm in alarms().values()}
+    used |= {*doctor.ACCEPTED, *named({"counted", "day"}, "operators/*.py")}
+    assert "WebhookPreviousSecret" in used
     assert used - emitted() == set()
     for ending in (".review", ".unanswered", ".reversed"):
         assert {metric_of(name) for name in EVENTS if name.endswith(ending)} <= alarms().keys()

@@ -209,6 +209,44 @@ def test_reversal_marks_payment_and_order_and_is_counted(shop: DeployedShop) -> 
     until(lambda: shop.counted("PaymentReversed"), lambda n: n == before + 1, "it is counted")
 
 
+def test_operator_finds_a_payment_in_logs_books_and_chapas_list(shop: DeployedShop) -> None:
+    order_id, tx_ref = shop.paid(shop.product())
+    day = shop.order(order_id)["created_at"][:10]
+    lines = until(
+        lambda: shop.operate("logs", tx_ref)[1],
+        lambda found: "order.paid" in {line["message"] for line in found},
+        "the log of the payment has arrived",
+    )
+    assert {line["function"] for line in lines} == {"orders", "initialize", "webhook"}
+    code, books, _ = shop.operate("payments", "--day", day)
+    assert (code, tx_ref in {row["tx_ref"] for row in books["rows"]}) == (0, True)
+    _, compared, _ = shop.operate("compare", "--from", day, "--to", day)
+    assert all(account["complete"] for account in compared["accounts"])
+    assert tx_ref not in {found["tx_ref"] for found in compared["differences"]}
+
+
+def test_operator_may_ask_all_that_doctor_asks(shop: DeployedShop) -> None:
+    _, rows, error = shop.operate("doctor")
+    assert {row["check"] for row in rows} >= {"secret", "schedule", "alarms", "table", "account"}
+    unknown = [row["found"] for row in rows if row["result"] == "not checked"]
+    # A call that is not allowed is named, such as `DescribeAlarms: AccessDenied`.
+    assert ([found for found in unknown if not found.startswith("the local AWS")], error) == (
+        [],
+        "",
+    )
+
+
+def test_operator_rotates_the_webhook_secret(shop: DeployedShop) -> None:
+    before = shop.secret()
+    try:
+        code, shown, _ = shop.operate("rotate-webhook-secret")
+        new = {"webhook_secret": shown["webhook_secret"]}
+        kept = {"webhook_secret_previous": before["webhook_secret"]}
+        assert (code, shop.secret()) == (0, before | new | kept)
+    finally:
+        shop.set_secret(before)
+
+
 def set_status(shop: DeployedShop, order_id: str, status: str) -> None:
     """Write a status past the version, as the product never does."""
     shop.aws("dynamodb").update_item(

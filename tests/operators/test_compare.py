@@ -85,7 +85,9 @@ def test_list_that_cannot_be_read_exits_with_2(shop: Shop, run: Run) -> None:
         "compare --from 2026-11-22",
         "compare --from 2026-11-22 --to yesterday",
         "compare --from 2026-11-22 --to 2026-11-21",
-        "compare --from 9999-01-01 --to 9999-01-01",
+        "compare --from 2099-01-01 --to 2099-01-01",
+        "compare --from 0001-01-01 --to 2026-11-22",
+        "compare --from 2026-11-22 --to 9999-12-31",
         "compare --from 2026-11-22 --to 2026-11-22 --zone Mars",
     ],
 )

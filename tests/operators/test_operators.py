@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -76,17 +77,22 @@ WRONG_ARGUMENTS = [
     "list --status nonsense",
     "list --status paid",
     "list --day 2026-02-30",
+    "list --day 9999-12-31",
     "list --day 2026-11-22 --zone Mars",
     "events",
     "payments",
     "payments --day yesterday",
+    "payments --day 9999-12-31",
+    "payments --day 0001-01-01 --zone Asia/Tokyo",
     "list --status due --limit 0",
     "check",
     "resolve TX",
     "resolve TX --accept",
     "resolve TX --reason x",
     "resolve TX --accept --dismiss --reason x",
+    "resolve TX --accept --reason=",
     "refund TX",
+    "refund TX --key=",
     "refund TX --key k --amount abc",
     "refund TX --key k --amount 1.001",
     "refund TX --key k --amount=-1",
@@ -96,11 +102,16 @@ WRONG_ARGUMENTS = [
     "retry-refund TX",
     "settle-refund TX",
     "dismiss-refund --reason x",
+    "dismiss-refund TX --reason=",
     "catalogue",
     "catalogue set",
     "catalogue set MUG --price x",
     "catalogue set MUG --price 0",
+    "catalogue set MUG --price 10000000",
+    "catalogue set MUG --name=",
+    "catalogue set A#B --name Pot --price 1",
     "catalogue set MUG --add x",
+    "catalogue set MUG --add 1000000001",
     "forget",
     "logs",
     "logs TX --from nonsense",
@@ -177,7 +188,7 @@ def aws_error(code: str) -> ClientError:
     ("error", "advice"),
     [
         (NoCredentialsError(), "aws sso login"),
-        (NoRegionError(), "Set AWS_REGION"),
+        (NoRegionError(), "Set AWS_DEFAULT_REGION"),
         (ProfileNotFound(profile="x"), "list-profiles"),
         (UnauthorizedSSOTokenError(), "Sign in again"),
         (aws_error("ExpiredToken"), "Sign in again"),
@@ -187,6 +198,14 @@ def aws_error(code: str) -> ClientError:
 )
 def test_sentence_about_an_aws_error_says_what_to_do(error: Exception, advice: str) -> None:
     assert advice in what_to_do(error)
+
+
+def test_region_is_taken_from_the_variable_that_the_sentence_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [name] = re.findall(r"AWS_\w+", what_to_do(NoRegionError()))
+    monkeypatch.setenv(name, "af-south-1")
+    assert botocore.session.Session().get_config_variable("region") == "af-south-1"
 
 
 def test_show_finds_an_order_by_every_name(shop: Shop, run: Run) -> None:
@@ -203,6 +222,8 @@ def test_show_finds_an_order_by_every_name(shop: Shop, run: Run) -> None:
     assert (shown["payments"][0]["paid"], shown["refunds"][0]["amount"]) == (
         *("900.00 ETB", "1.00 ETB"),
     )
+    assert (shown["amount"], shown["items"][0]["unit_price"]) == ("900.00 ETB", "450.00 ETB")
+    assert shown["customer"] == "abebe"
     assert [event["name"] for event in shown["events"]] == shop.event_names(order_id)
 
 
@@ -486,6 +507,26 @@ def test_audit_finds_violations_broken_items_and_what_waits_for_a_day(shop: Shop
     assert (row["order_id"], "amount" in row["broken"]) == (order_id, True)
     shown = run("show", order_id, "--json")
     assert (shown.code, shown.data) == (1, row)
+
+
+@pytest.mark.corrupts
+def test_order_that_cannot_be_read_is_one_sentence_and_stops_nothing_else(
+    shop: Shop, run: Run
+) -> None:
+    order_id, tx_ref = shop.paid()
+    ended, _ = shop.paid({"LAST": 1})
+    lost = {"pk": f"ORDER#{order_id}", "sk": f"PAYMENT#{tx_ref}"}
+    shop.table.update_item(Key=lost, AttributeUpdates={"amount": {"Action": "DELETE"}})
+    for words in ("check TX", "resolve TX --accept --reason x", "refund TX --key k"):
+        result = run(*words.replace("TX", tx_ref).split())
+        assert (result.code, result.out) == (1, "")
+        assert result.err.startswith("Something is not stored as it should be: TypeError:")
+        assert "./operate audit" in result.err
+        assert result.err.count("\n") == 1
+    done = run("forget", "abebe", "--json")
+    assert (done.code, done.data["forgotten"]) == (1, 1)
+    assert [row["order_id"] for row in done.data["kept"]] == [order_id]
+    assert shop.aggregate(ended).order.user_id == ""
 
 
 def test_provider_check_prints_rows_and_refuses_a_live_key(shop: Shop, run: Run) -> None:
