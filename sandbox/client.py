@@ -371,22 +371,26 @@ class Client:
 
     def operate(self, *arguments: str) -> tuple[int, Any, str]:
         """Run the operators' tool on this stack: exit code, JSON document and error text."""
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         done = subprocess.run(
             [str(ROOT / "operate"), *arguments, "--json", "--yes"],
-            env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-                **self.stack["operator"],
-                "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
-                "AWS_DEFAULT_REGION": self.stack["region"],
-                "AWS_CONFIG_FILE": os.devnull,
-                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-                "NO_PROXY": "127.0.0.1",
-            },
+            env=environment | self.operator_environment,
             capture_output=True,
             text=True,
             check=False,
         )
         return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+    @property
+    def operator_environment(self) -> dict[str, str]:
+        return {
+            **self.stack["operator"],
+            "AWS_ENDPOINT_URL": self.stack["endpoint_url"],
+            "AWS_DEFAULT_REGION": self.stack["region"],
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+        }
 
     def await_order(self, order_id: str, status: str, *, user: str = "abebe") -> Response:
         return until(

@@ -2,21 +2,28 @@
 
 import base64
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import boto3
+from botocore.session import Session
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+import operators.__main__ as tool
 from operators.invariants import violations
+from payments.aws import clients
 from sandbox.client import Client, Response, until
 from sandbox.stack import Description
 from tests.journeys.logs import Logs
@@ -68,6 +75,21 @@ class DeployedShop(Client):
             Payload=json.dumps({"until": int(time.time()) + 60}),
         )
         assert "FunctionError" not in response, response["Payload"].read()
+
+    def operate(self, *arguments: str) -> tuple[int, Any, str]:
+        """As the process of its own that `Client` starts, in a quarter of the time.
+
+        One at a time: it uses this process's environment and output.
+        """
+        with (
+            patch.dict(os.environ, self.operator_environment),
+            patch.object(boto3, "DEFAULT_SESSION", None),
+            patch.object(clients, "_session", Session()),
+            redirect_stdout(StringIO()) as output,
+            redirect_stderr(StringIO()) as error,
+        ):
+            code = tool.main([*arguments, "--json", "--yes"])
+        return code, json.loads(output.getvalue() or "{}"), error.getvalue()
 
     def product(self, units: int = 10, sku: str | None = None) -> str:
         """The SKU of a product that no other test sells."""
