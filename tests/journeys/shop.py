@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
+from botocore.loaders import create_loader
 from botocore.session import Session
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -37,6 +38,8 @@ CUSTOMER = {
 """The customer of every order. No log line may contain any of it."""
 
 PRICE = 45_050
+
+LOADER = create_loader()
 
 
 class DeployedShop(Client):
@@ -83,8 +86,8 @@ class DeployedShop(Client):
         """
         with (
             patch.dict(os.environ, self.operator_environment),
-            patch.object(boto3, "DEFAULT_SESSION", None),
-            patch.object(clients, "_session", Session()),
+            patch.object(boto3, "DEFAULT_SESSION", boto3.Session(botocore_session=session())),
+            patch.object(clients, "_session", session()),
             redirect_stdout(StringIO()) as output,
             redirect_stderr(StringIO()) as error,
         ):
@@ -246,6 +249,13 @@ class DeployedShop(Client):
         return violations(
             self.items(), units=self.units, confirmed=self.confirmed(), settled=settled
         )
+
+
+def session() -> Session:
+    """Asks the environment for credentials anew, and does not read the services' models again."""
+    new = Session()
+    new.register_component("data_loader", LOADER)
+    return new
 
 
 def base64url(data: bytes) -> str:
