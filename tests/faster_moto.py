@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections import defaultdict, deque
+from collections import defaultdict
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -11,9 +11,10 @@ from unittest.mock import patch
 from botocore import xform_name
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.hooks import EventAliaser
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import get_service_model
-from moto.dynamodb.comparisons import ConditionExpressionParser
+from moto.dynamodb.comparisons import AttributeValue, ConditionExpressionParser, OpDefault
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 from moto.dynamodb.models.table import Table
@@ -32,7 +33,10 @@ def install() -> None:
     Item.size = _small
     LimitedSizeDict.__setitem__ = dict.__setitem__
     DynamoType.to_regular_json = _plain
-    ConditionExpressionParser._lex_condition_expression = _tokens
+    DynamoType.cast_value = property(_cast_value)
+    ConditionExpressionParser.parse = _parse
+    ConditionExpressionParser._make_operand = _operand
+    EventAliaser._alias_event_name = cache(EventAliaser._alias_event_name)  # type: ignore[attr-defined]
 
 
 def rows(items: Any) -> Any:
@@ -40,7 +44,8 @@ def rows(items: Any) -> Any:
     return defaultdict(dict, {key: dict(row) for key, row in items.items()})
 
 
-_lex = ConditionExpressionParser._lex_condition_expression
+_cast = DynamoType.cast_value
+_make_operand = ConditionExpressionParser._make_operand
 _update_item = DynamoDBBackend.update_item
 _transact_write_items = DynamoDBBackend.transact_write_items
 
@@ -92,15 +97,38 @@ def _small(_: Item) -> int:
     return 0
 
 
-def _tokens(self: ConditionExpressionParser) -> deque[Any]:
-    """The product's conditions are the same texts each time; their values are apart from them."""
-    text = self.condition_expression
-    if text not in _known_tokens:
-        _known_tokens[text] = _lex(self)
-    return _known_tokens[text].copy()
+def _cast_value(self: DynamoType) -> Any:
+    """Most values are strings; moto asks first whether they are anything else."""
+    return self.value if self.type == "S" else _cast.__get__(self)
 
 
-_known_tokens: dict[str | None, deque[Any]] = {}
+def _parse(self: ConditionExpressionParser) -> Any:
+    """The product's conditions are the same texts each time; only their values differ."""
+    text, names = self.condition_expression, self.expression_attribute_names or {}
+    if not text:
+        return OpDefault(None, None)
+    key = text, *names.items()
+    if key not in _known_trees:
+        nodes = self._lex_condition_expression()
+        nodes = self._apply_functions(self._parse_paths(nodes))
+        nodes = self._apply_in(self._apply_comparator(nodes))
+        nodes = self._apply_parens_and_booleans(self._apply_between(nodes))
+        self._assert_no_redundant_parentheses(nodes[0])
+        _known_trees[key] = nodes[0]
+    tree = _known_trees[key]
+    self.expr_attr_names_found.extend(self._find_literals(tree))
+    self.expr_attr_values_found.extend(self._find_expr_attr_values(tree))
+    return self._make_op_condition(tree)
+
+
+_known_trees: dict[tuple[Any, ...], Any] = {}
+
+
+def _operand(self: ConditionExpressionParser, node: Any) -> Any:
+    if node.kind == self.Kind.EXPRESSION_ATTRIBUTE_VALUE:
+        values: Any = self.expression_attribute_values
+        return AttributeValue(values[node.text])
+    return _make_operand(self, node)
 
 
 def _plain(self: DynamoType) -> dict[str, Any]:
