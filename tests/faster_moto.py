@@ -113,11 +113,13 @@ def _parse(self: ConditionExpressionParser) -> Any:
         nodes = self._apply_functions(self._parse_paths(nodes))
         nodes = self._apply_in(self._apply_comparator(nodes))
         nodes = self._apply_parens_and_booleans(self._apply_between(nodes))
-        self._assert_no_redundant_parentheses(nodes[0])
-        _known_trees[key] = nodes[0]
-    tree = _known_trees[key]
-    self.expr_attr_names_found.extend(self._find_literals(tree))
-    self.expr_attr_values_found.extend(self._find_expr_attr_values(tree))
+        tree = nodes[0]
+        self._assert_no_redundant_parentheses(tree)
+        used = self._find_literals(tree), self._find_expr_attr_values(tree)
+        _known_trees[key] = tree, *used
+    tree, used_names, used_values = _known_trees[key]
+    self.expr_attr_names_found.extend(used_names)
+    self.expr_attr_values_found.extend(used_values)
     return self._make_op_condition(tree)
 
 
@@ -172,6 +174,7 @@ def _transact(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> No
 def call_directly(client: Any) -> None:
     """Pass the calls of a DynamoDB client to moto's handler without HTTP and signatures."""
     client._user_agent_creator.to_string = lambda: "tests"
+    client._ruleset_resolver = None  # would find out the address of DynamoDB for each call
     client.meta.events.register_last("before-call.dynamodb", _handle)
 
 
