@@ -80,8 +80,7 @@ quietly = @output=$$($(1) 2>&1) || { printf '%s\n' "$$output"; exit 1; }
 lint-types:
 	$(call quietly,$(PYTHON) -m mypy --no-error-summary)
 lint-template:
-	$(call quietly,$(LOCAL) -m samcli validate --lint)
-	$(call quietly,cfn-lint --regions us-east-1 --template edge.yaml)
+	$(call quietly,cfn-lint --regions us-east-1 --template template.yaml edge.yaml)
 lint-rest:
 	$(call quietly,$(PYTHON) -m ruff check --quiet)
 	$(call quietly,$(PYTHON) -m ruff format --check --quiet)
