@@ -4,7 +4,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +39,34 @@ def test_running_stack_is_not_started_again(tmp_path: Path) -> None:
 
 def test_dead_program_is_named_by_start_and_stop(tmp_path: Path) -> None:
     said: list[str] = []
-    with socket.create_server((HOST, 0)) as program:
-        dead = program.getsockname()[1]
-    leave_description(tmp_path, dead)
-    assert Stack(tmp_path, say=said.append).stop() == []
-    assert not (tmp_path / "stack.json").exists()
-    leave_description(tmp_path, dead)
-    with socket.create_server((HOST, 0)) as taken, pytest.raises(StackError, match="Port"):
-        Stack(tmp_path, port=taken.getsockname()[1], say=said.append).start()
+    # The port of `dead` answers nobody, and no other program can take it meanwhile.
+    with socket.socket() as dead, socket.create_server((HOST, 0)) as taken:
+        dead.bind((HOST, 0))
+        leave_description(tmp_path, dead.getsockname()[1])
+        assert Stack(tmp_path, say=said.append).stop() == []
+        assert not (tmp_path / "stack.json").exists()
+        leave_description(tmp_path, dead.getsockname()[1])
+        with pytest.raises(StackError, match="Port"):
+            Stack(tmp_path, port=taken.getsockname()[1], say=said.append).start()
     assert said == [
         "ministack had ended already.",
         "ministack had ended; starting everything again.",
     ]
 
 
+def taken_after_a_free_port() -> socket.socket:
+    """A socket on a port of which the one before is free.
+
+    Both are below those that Linux gives out, so no other program takes the free one by chance.
+    """
+    for port in range(20_001, 32_000):
+        with suppress(OSError), socket.create_server((HOST, port - 1)):
+            return socket.create_server((HOST, port))
+    raise AssertionError("no two ports are free")
+
+
 def test_port_in_use_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
-    with socket.create_server((HOST, 0)) as taken:
+    with taken_after_a_free_port() as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StackError, match=f"Port {port} "):
             Stack(tmp_path, port=port).start()
