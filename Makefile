@@ -63,7 +63,7 @@ down:
 
 # Side by side: the tests leave time of the processor to lint.
 test: setup
-	@$(MAKE) --no-print-directory --jobs=2 lint pytest
+	@$(MAKE) --no-print-directory --jobs=3 lint-all pytest
 
 .PHONY: pytest
 pytest: setup
@@ -71,7 +71,10 @@ pytest: setup
 
 # The checks run side by side; each shows its output if it fails.
 lint: setup
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint-types lint-template lint-rest
+	@$(MAKE) --no-print-directory --jobs=2 lint-all
+
+.PHONY: lint-all
+lint-all: lint-types lint-template lint-rest
 	@echo 'No lint errors.'
 
 quietly = @output=$$($(1) 2>&1) || { printf '%s\n' "$$output"; exit 1; }
